@@ -1,0 +1,72 @@
+"""The extension modules and their flags; everything else is in pyproject.toml.
+
+Each ``.pyx`` under ``src/quorate`` is one extension module. It names the csrc kernels that it uses in its first lines
+(``# distutils: sources = csrc/xxh3.c``), so that this file needs no list.
+
+The variable QUORATE_BUILD picks the flags:
+
+    release    what users get (the default)
+    debug      assertions of the C++ library, heavy invariants, the switch for protocol mutations
+    sanitize   debug, under AddressSanitizer and UndefinedBehaviorSanitizer
+    thread     debug, under ThreadSanitizer
+    coverage   line tracing of the Cython code; the generated C++ stays beside the .pyx
+"""
+
+import os
+from pathlib import Path
+
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+
+BUILDS = {
+    "release": (["-O3", "-g1"], []),
+    "debug": (["-O1", "-g"], []),
+    "sanitize": (["-O1", "-g", "-fno-omit-frame-pointer", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"],
+                 ["-fsanitize=address,undefined"]),
+    "thread": (["-O1", "-g", "-fno-omit-frame-pointer", "-fsanitize=thread"], ["-fsanitize=thread"]),
+    "coverage": (["-O0", "-g"], []),
+}  # fmt: skip
+
+build = os.environ.get("QUORATE_BUILD", "release")
+if build not in BUILDS:
+    raise SystemExit(f"QUORATE_BUILD={build!r} is not known; choose one of {', '.join(BUILDS)}")
+compile_flags, link_flags = BUILDS[build]
+
+macros = [("QUORATE_BUILD_NAME", f'"{build}"')]
+if build != "release":
+    macros.append(("QUORATE_DEBUG", "1"))
+    macros.append(("_GLIBCXX_ASSERTIONS", "1"))
+if build == "coverage":
+    macros.append(("CYTHON_TRACE_NOGIL", "1"))
+    macros.append(("CYTHON_USE_SYS_MONITORING", "0"))
+
+root = Path(__file__).parent
+headers = [str(path.relative_to(root)) for path in sorted(root.glob("csrc/*.h"))]
+
+extensions = cythonize(
+    [Extension("*", ["src/quorate/**/*.pyx"])] if list(root.glob("src/quorate/**/*.pyx")) else [],
+    build_dir=None if build == "coverage" else f"build/cython-{build}",
+    include_path=["src"],
+    compiler_directives={
+        "language_level": 3,
+        "binding": False,
+        "always_allow_keywords": True,
+        "boundscheck": False,
+        "wraparound": False,
+        "initializedcheck": False,
+        "cdivision": True,
+        "embedsignature": True,
+        "freethreading_compatible": True,
+        "linetrace": build == "coverage",
+    },
+    emit_linenums=build in ("sanitize", "thread"),
+    nthreads=0,
+)
+for extension in extensions:
+    extension.include_dirs.append("csrc")
+    extension.define_macros += macros
+    extension.extra_compile_args += [*compile_flags, "-fvisibility=hidden", "-Wno-unused-function"]
+    extension.extra_link_args += link_flags
+    extension.depends += headers
+
+setup(ext_modules=extensions, options={"build_ext": {"parallel": os.cpu_count() or 1}})

@@ -1,0 +1,32 @@
+"""Every bound of Quorate in one place. Sizes are in bytes unless the name says another unit.
+
+The ones that compiled code needs too are stated again in ``csrc/base.h``; a test holds the two together.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+# Ring and placement
+NODE_NAME_MAX: Final = 255
+"""Longest node name, in UTF-8 bytes."""
+RING_NODES_MAX: Final = 65_535
+RING_VNODES_MAX: Final = 65_536
+"""Most points of one node of weight 1."""
+RING_POINTS_MAX: Final = 16_777_216
+"""Most points of one ring, over all nodes."""
+RING_WEIGHT_MAX: Final = 1_000_000.0
+SLOTS_MAX: Final = 1_048_576
+
+# Raft
+ENTRY_BYTES_MAX: Final = 16 * 1024 * 1024
+"""Largest payload of one log entry."""
+MEMBERS_MAX: Final = 64
+"""Most members of one group: voters of both halves of a joint configuration, and learners."""
+
+# Keys and values
+KEY_BYTES_MAX: Final = 4096
+VALUE_BYTES_MAX: Final = 8 * 1024 * 1024
+
+assert KEY_BYTES_MAX + VALUE_BYTES_MAX < ENTRY_BYTES_MAX, "a largest key with a largest value must fit into one entry"
+assert RING_VNODES_MAX <= RING_POINTS_MAX

@@ -1,0 +1,3 @@
+"""The one place that states the version; read by the build, so it imports nothing."""
+
+__version__ = "0.1.0"
