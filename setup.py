@@ -18,14 +18,15 @@ from pathlib import Path
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 
+SANITIZE = ["-fsanitize=address,undefined"]
+THREAD = ["-fsanitize=thread"]
 BUILDS = {
     "release": (["-O3", "-g1"], []),
     "debug": (["-O1", "-g"], []),
-    "sanitize": (["-O1", "-g", "-fno-omit-frame-pointer", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"],
-                 ["-fsanitize=address,undefined"]),
-    "thread": (["-O1", "-g", "-fno-omit-frame-pointer", "-fsanitize=thread"], ["-fsanitize=thread"]),
+    "sanitize": (["-O1", "-g", "-fno-omit-frame-pointer", "-fno-sanitize-recover=undefined", *SANITIZE], SANITIZE),
+    "thread": (["-O1", "-g", "-fno-omit-frame-pointer", *THREAD], THREAD),
     "coverage": (["-O0", "-g"], []),
-}  # fmt: skip
+}
 
 build = os.environ.get("QUORATE_BUILD", "release")
 if build not in BUILDS:

@@ -52,15 +52,9 @@ def imports_of(path: Path) -> list[tuple[str, bool]]:
     def add(module: str, names: list[str], top: bool) -> None:
         module = absolute(package, module)
         if module == "quorate":
-            found.extend(
-                (
-                    f"quorate.{name}"
-                    if name.strip("_") == name and (HOUSE / name).exists() or (HOUSE / f"{name}.py").exists()
-                    else module,
-                    top,
-                )
-                for name in names
-            )
+            for name in names:
+                is_room = (HOUSE / name).is_dir() or (HOUSE / f"{name}.py").exists()
+                found.append((f"quorate.{name}" if name and is_room else module, top))
         elif module.startswith("quorate."):
             found.append((module, top))
 
