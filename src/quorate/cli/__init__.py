@@ -1,15 +1,60 @@
-"""The ``quorate`` command: one module a group of subcommands, loaded only when it is called."""
+"""The ``quorate`` command: one module a group of subcommands, loaded only when it is called.
+
+Knows how to find a command, and how an error of ours becomes a message and an exit code. Knows nothing of what the
+commands do.
+
+Exit codes: 0 done; 1 the command could not do its work; 2 the command was called wrongly.
+"""
 
 from __future__ import annotations
 
+import importlib
+from typing import Any, Final
+
 import click
 
+from quorate.errors import ConfigError, EmptyRing, InvalidArgument, LimitExceeded, QuorateError
 from quorate.version import __version__
 
 __all__ = ["main"]
 
+COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
+    # name: (module, object in it, the line that `quorate --help` shows)
+}
+"""Help is written here too, so that ``quorate --help`` imports no command."""
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+CALLERS_FAULT: Final = (InvalidArgument, LimitExceeded, ConfigError, EmptyRing)
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they run."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, name, _ = COMMANDS[cmd_name]
+        command = getattr(importlib.import_module(module), name)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, COMMANDS[name][2]) for name in self.list_commands(ctx)])
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Runs the command. Errors of ours become one line on stderr: no user should have to read a traceback."""
+        try:
+            return super().invoke(ctx)
+        except CALLERS_FAULT as error:
+            raise click.UsageError(str(error)) from error
+        except QuorateError as error:
+            raise click.ClickException(str(error)) from error
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, "-V", "--version", prog_name="quorate", message="%(prog)s %(version)s")
 def main() -> None:
     """Coordination that lives inside a Python service."""
