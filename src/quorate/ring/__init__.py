@@ -1,0 +1,22 @@
+"""Consistent hashing and placement: which node owns a key.
+
+Stands alone: knows nothing of consensus, storage or sockets.
+"""
+
+from __future__ import annotations
+
+try:
+    from quorate.ring._hash import hash64
+except ModuleNotFoundError as error:
+    if not (error.name or "").startswith("quorate.ring._"):
+        raise
+    # Never a silent fallback to Python: a ring that is suddenly a hundred times slower is worse than none.
+    raise ImportError(
+        f"the compiled module {error.name} is missing: install a wheel (pip install quorate), or build it where a C "
+        "compiler is (pip install . in the source folder; python setup.py build_ext --inplace to work there)",
+        name=error.name,
+    ) from error
+
+from quorate.ring.placement import Key, Placement
+
+__all__ = ["Key", "Placement", "hash64"]
