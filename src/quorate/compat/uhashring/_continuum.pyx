@@ -16,7 +16,7 @@ from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy
 
 from quorate.errors import InvalidArgument, LimitExceeded
-from quorate.limits import RING_POINTS_MAX
+from quorate.limits import RING_POINTS_MAX as _RING_POINTS_MAX
 
 
 cdef extern from "Python.h":
@@ -90,8 +90,8 @@ def md5_number(key):
 cdef size_t total_of(list shares, Py_ssize_t per_digest) except? 0:
     """Points of all (name, digests) pairs together, within the limit."""
     total = sum(max(digests, 0) for _, digests in shares) * max(per_digest, 0)
-    if total > RING_POINTS_MAX:
-        raise LimitExceeded(f"{total} points on one ring; at most {RING_POINTS_MAX} are allowed; lower vnodes or weights")
+    if total > _RING_POINTS_MAX:
+        raise LimitExceeded(f"{total} points on one ring; at most {_RING_POINTS_MAX} are allowed; lower vnodes or weights")
     return <size_t>total
 
 
@@ -264,8 +264,8 @@ cdef class WideContinuum:
             moved.append(-1 if name in drop else len(names))
             if name not in drop:
                 names.append(name)
-        if self.count + more > <size_t>RING_POINTS_MAX:
-            raise LimitExceeded(f"{self.count + more} points on one ring; at most {RING_POINTS_MAX} are allowed; "
+        if self.count + more > <size_t>_RING_POINTS_MAX:
+            raise LimitExceeded(f"{self.count + more} points on one ring; at most {_RING_POINTS_MAX} are allowed; "
                                 "lower vnodes or weights")
         cdef ketama_wide_point *unsorted = <ketama_wide_point *>calloc(self.count + more + 1, sizeof(ketama_wide_point))
         cdef int *to = <int *>calloc(<size_t>len(moved) + 1, sizeof(int))

@@ -35,7 +35,7 @@ class HashRing:
 
     >>> ring = HashRing(["node1", "node2", "node3"])
     >>> ring.get_node("coconut")
-    'node1'
+    'node2'
     >>> HashRing({"node1": 2, "node2": 1}, hash_fn="ketama").distribution["node1"]
     212
     """
