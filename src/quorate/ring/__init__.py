@@ -7,6 +7,8 @@ from __future__ import annotations
 
 try:
     from quorate.ring._hash import hash64
+    from quorate.ring._member import Member
+    from quorate.ring._ring import Ring
 except ModuleNotFoundError as error:
     if not (error.name or "").startswith("quorate.ring._"):
         raise
@@ -18,5 +20,6 @@ except ModuleNotFoundError as error:
     ) from error
 
 from quorate.ring.placement import Key, Placement
+from quorate.ring.values import Move, Range
 
-__all__ = ["Key", "Placement", "hash64"]
+__all__ = ["Key", "Member", "Move", "Placement", "Range", "Ring", "hash64"]

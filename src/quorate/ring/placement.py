@@ -19,6 +19,10 @@ class Placement(Protocol):
     :class:`quorate.errors.EmptyRing`; a number of nodes outside of what there is raises
     :class:`quorate.errors.InvalidArgument`. A placement is an immutable value: what changes it returns a new one, and
     any thread may read it at any time.
+
+    >>> from quorate.ring import Ring
+    >>> isinstance(Ring(["a", "b"]), Placement)
+    True
     """
 
     def __getitem__(self, key: Key, /) -> str:

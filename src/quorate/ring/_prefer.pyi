@@ -1,0 +1,1 @@
+# Nothing for Python: Ring calls this module through its .pxd.
