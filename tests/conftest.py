@@ -9,7 +9,9 @@ from hypothesis import HealthCheck, settings
 
 settings.register_profile("default", deadline=None, print_blob=True)
 settings.register_profile("ci", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("ci" if os.environ.get("CI") else "default")
+settings.register_profile("short", settings.get_profile("ci"), max_examples=20)
+# QUORATE_HYPOTHESIS=short is for builds under sanitizers, where each example costs several times as much.
+settings.load_profile(os.environ.get("QUORATE_HYPOTHESIS") or ("ci" if os.environ.get("CI") else "default"))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
