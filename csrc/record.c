@@ -49,7 +49,8 @@ void record_encode_header(uint8_t *out, const record *it, uint32_t salt) {
     store_le32(out + 32, stored(crc32c(salt, out, 32)));
 }
 
-uint32_t record_encode_trailer(uint8_t *out, const uint8_t *header, const void *payload, uint32_t length, uint32_t chain) {
+uint32_t record_encode_trailer(uint8_t *out, const uint8_t *header, const void *payload, uint32_t length,
+                               uint32_t chain) {
     uint64_t padding = record_size(length) - RECORD_HEADER - length - RECORD_TRAILER;
     memset(out, 0, (size_t)padding);
     chain = crc32c(chain, header, RECORD_HEADER);

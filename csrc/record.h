@@ -5,14 +5,15 @@
  *     record   kind u8, flags u8, batch u16, length u32 | group u32, zero_sectors u16, 0 u16 | term u64 | index u64 |
  *              header check u32 | payload | zeros up to a multiple of 8, less 4 | chain u32
  *
- * All little-endian, every record at a multiple of 8. The header check is the CRC32C of the first 32 bytes, salted by the
- * segment, so a header can be trusted (or found again behind damage) alone. The chain is the CRC32C of the whole record,
- * continued from the record before, so no record can be lost, moved or exchanged unseen.
+ * All little-endian, every record at a multiple of 8. The header check is the CRC32C of the first 32 bytes, salted by
+ * the segment, so a header can be trusted (or found again behind damage) alone. The chain is the CRC32C of the whole
+ * record, continued from the record before, so no record can be lost, moved or exchanged unseen.
  *
- * Three rules make the unwritten zero fill recognisable, even against one flipped bit. (1) The first 8 bytes, the header
- * check and the chain have each at least two bits set in every record. (2) The header says how many whole 512-byte sectors
- * of its payload are zero by right. (3) Records carry the number of their batch, and batch n + 1 is written only after
- * batch n is durable: so a hole with a later batch behind it was not torn, it was durable and is now damaged. */
+ * Three rules make the unwritten zero fill recognisable, even against one flipped bit. (1) The first 8 bytes, the
+ * header check and the chain have each at least two bits set in every record. (2) The header says how many whole
+ * 512-byte sectors of its payload are zero by right. (3) Records carry the number of their batch, and batch n + 1 is
+ * written only after batch n is durable: so a hole with a later batch behind it was not torn, it was durable and is
+ * now damaged. */
 #ifndef QUORATE_RECORD_H
 #define QUORATE_RECORD_H
 
@@ -69,7 +70,7 @@ typedef struct record_cursor {
 enum record_status {
     RECORD_GOOD = 0,    /* a record was read and the cursor moved */
     RECORD_FILL = 1,    /* only the zero fill from here to the end */
-    RECORD_TORN = 2,    /* an incomplete last write: its unwritten part still holds the fill, and no later batch follows */
+    RECORD_TORN = 2,    /* an incomplete last write: its unwritten part still holds the fill, no later batch follows */
     RECORD_CORRUPT = 3, /* anything else */
     RECORD_NO_SPACE = 4 /* fewer bytes are left than a record needs */
 };
@@ -86,9 +87,10 @@ uint16_t record_zero_sectors(uint64_t offset, const void *payload, uint32_t leng
 void record_encode_header(uint8_t *out, const record *it, uint32_t salt);
 
 /* Writes padding and chain (at most 11 bytes, record_size - RECORD_HEADER - length) at `out`; returns the new chain. */
-uint32_t record_encode_trailer(uint8_t *out, const uint8_t *header, const void *payload, uint32_t length, uint32_t chain);
+uint32_t record_encode_trailer(uint8_t *out, const uint8_t *header, const void *payload, uint32_t length,
+                               uint32_t chain);
 
-/* Both at once, payload copied: writes the record_size(it->length) bytes of the record at `out`; returns the new chain. */
+/* Both at once, payload copied: the record_size(it->length) bytes of a record go to `out`; returns the new chain. */
 uint32_t record_encode(uint8_t *out, const record *it, const void *payload, uint32_t salt, uint32_t chain);
 
 /* Reads a header; 0 if it is not intact. Decides on these RECORD_HEADER bytes alone. */

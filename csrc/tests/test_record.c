@@ -1,5 +1,5 @@
-/* A small segment, damaged in every way that a test can enumerate: an interrupted write is torn and never corrupt, a flipped
- * bit is corrupt and never torn, and no damage ever yields a record that was not written. */
+/* A small segment, damaged in every way that a test can enumerate: an interrupted write is torn and never corrupt, a
+ * flipped bit is corrupt and never torn, and no damage ever yields a record that was not written. */
 #undef NDEBUG
 #include <assert.h>
 #include <stdio.h>
@@ -109,13 +109,13 @@ int main(void) {
         memcpy(damaged, segment, SIZE);
         for (uint64_t s = first; s <= last; s++) {
             uint64_t from = s * RECORD_SECTOR, to = from + RECORD_SECTOR;
-            if (from < records[last_batch].from) from = records[last_batch].from; /* the old content of a shared sector */
+            if (from < records[last_batch].from) from = records[last_batch].from; /* keeps the old part */
             if (subset >> (s - first) & 1) memset(damaged + from, 0, (size_t)(to - from));
         }
         int n = read_all(&status, &reason);
         assert(n >= last_batch && (status == RECORD_TORN || status == RECORD_FILL));
     }
-    /* The same in the batch before, which is durable because a later one follows: corrupt, unless nothing was changed. */
+    /* The same in the batches before, durable because a later one follows: corrupt, unless nothing was changed. */
     for (int r = 0; r < last_batch; r++) {
         for (uint64_t from = records[r].from; from < records[r].to; from += RECORD_SECTOR - from % RECORD_SECTOR) {
             uint64_t to = from + RECORD_SECTOR - from % RECORD_SECTOR;

@@ -3,9 +3,9 @@
 # distutils: define_macros = _FILE_OFFSET_BITS=64
 """Every system call that touches a file of a data directory, behind one door with a hook.
 
-Knows nothing of records or of the log. Functions return 0 (or a count, or a descriptor), or -errno; none of them needs the
-GIL. A NULL fault table costs one predictable branch. With one (tests), any call can fail, write short, or be slow, and
-writes, syncs and renames are recorded, so that a test can replay what a power loss may leave.
+Knows nothing of records or of the log. Functions return 0 (or a count, or a descriptor), or -errno; none of them
+needs the GIL. A NULL fault table costs one predictable branch. With one (tests), any call can fail, write short, or
+be slow, and writes, syncs and renames are recorded, so that a test can replay what a power loss may leave.
 """
 
 import errno as errno_names
@@ -243,7 +243,7 @@ cdef int io_write_bytes(FaultTable *faults, int fd, const void *bytes, uint64_t 
 
 
 cdef int io_sync(FaultTable *faults, int fd) noexcept nogil:
-    """fdatasync. A failure must be final for the caller: the kernel may have thrown the pages away (FACTS: never retry)."""
+    """fdatasync. A failure is final for the caller: the kernel may have thrown the pages away, a retry proves nothing."""
     cdef int error
     if faults != NULL:
         error = enter_at(faults, OP_SYNC, fd, NULL)
@@ -302,7 +302,7 @@ cdef int io_unlink(FaultTable *faults, const char *path) noexcept nogil:
 
 
 cdef int io_allocate(FaultTable *faults, int fd, uint64_t size) noexcept nogil:
-    """Reserves the blocks of the file, where the file system can; ENOSPC shows here and not in the middle of a write."""
+    """Reserves the blocks of the file, where the file system can; ENOSPC shows here, not in the middle of a write."""
     cdef int error
     if faults != NULL:
         error = enter_at(faults, OP_ALLOCATE, fd, NULL)

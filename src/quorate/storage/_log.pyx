@@ -2,8 +2,8 @@
 # distutils: sources = csrc/record.c csrc/crc32c.c csrc/buffer.c
 """The handle of a write-ahead log: opens and repairs it, and lets Python append, wait and read.
 
-Native threads do not come through here: they call wal_submit and wal_state (_wal.pxd) on the `wal` of an open handle, without the
-GIL. Knows nothing of Raft beyond terms, indexes and votes.
+Native threads do not come through here: they call wal_submit and wal_state (_wal.pxd) on the `wal` of an open handle,
+without the GIL. Knows nothing of Raft beyond terms, indexes and votes.
 """
 
 import errno as errno_names
@@ -84,8 +84,8 @@ SEGMENT_BYTES = 32 * 1024 * 1024
 """Size of a segment unless one asks for another, in bytes."""
 SEGMENT_BYTES_MIN = 4096
 FAILED_ADVICE = (
-    "The node stops, because what the kernel still holds of a failed write cannot be known. Nothing acknowledged is lost; look at "
-    "the disk, then start the node again"
+    "The node stops, because what the kernel still holds of a failed write cannot be known. Nothing acknowledged is "
+    "lost; look at the disk, then start the node again"
 )
 
 
@@ -93,12 +93,14 @@ FAILED_ADVICE = (
 cdef class Log:
     """A durable (or, by name, a volatile) log of hard states and entries.
 
-    ``Log(directory)`` opens the log of a :class:`DataDirectory`, replays it, cuts a torn tail, and starts its threads. ``Log(None,
-    identity=…)`` is ``durability="memory"``: the same interface, no files, everything complete at once, nothing there next time.
+    ``Log(directory)`` opens the log of a :class:`DataDirectory`, replays it, cuts a torn tail, and starts its
+    threads. ``Log(None, identity=…)`` is ``durability="memory"``: the same interface, no files, everything complete
+    at once, nothing there next time.
 
-    Options: ``segment_bytes`` for a log not made yet (at least 4096; an entry must fit into a segment); ``notify_fd``, an eventfd or pipe
-    that is written whenever :attr:`completed`, :attr:`full` or :attr:`failed` changes; ``sync=False`` leaves out fdatasync, for
-    benchmarks; ``progress(done, all)`` is called per segment read; ``faults`` is for tests.
+    Options: ``segment_bytes`` for a log not made yet (at least 4096; an entry must fit into a segment);
+    ``notify_fd``, an eventfd or pipe that is written whenever :attr:`completed`, :attr:`full` or :attr:`failed`
+    changes; ``sync=False`` leaves out fdatasync, for benchmarks; ``progress(done, all)`` is called per segment read;
+    ``faults`` is for tests.
 
     Raises StorageError (file, offset, reason, advice) if the log is anything but whole up to a torn tail.
 
@@ -164,15 +166,17 @@ cdef class Log:
 
     def append(self, entries=(), *, first_index=None, hard_state=None, base=None, reset=None, bint essential=False,
                double timeout=5.0):
-        """Hands one step of Raft to the disk, in this order: hard state, snapshot position, entries. Returns a ticket (int).
+        """Hands one step of Raft to the disk, in this order: hard state, snapshot position, entries. Returns a ticket.
 
-        ``entries``: (term, bytes) or (term, bytes, kind) each; they begin at ``first_index`` (the next one if None), and replace what was
-        there from that index on. ``hard_state``: (term, vote or 0 or None, commit). ``base``: (term, index) up to which a snapshot covers
-        the entries; they are dropped. ``reset``: (term, index) of a snapshot that replaces the whole log. ``essential`` entries (deletes,
-        releases, expiries) are admitted from the reserve of a full disk.
+        ``entries``: (term, bytes) or (term, bytes, kind) each; they begin at ``first_index`` (the next one if None),
+        and replace what was there from that index on. ``hard_state``: (term, vote or 0 or None, commit). ``base``:
+        (term, index) up to which a snapshot covers the entries; they are dropped. ``reset``: (term, index) of a
+        snapshot that replaces the whole log. ``essential`` entries (deletes, releases, expiries) are admitted from
+        the reserve of a full disk.
 
-        Waits up to ``timeout`` seconds while the queue is full, then raises Overloaded, as it does at once on a full disk. Raises
-        InvalidArgument for what breaks a rule of the log, StorageError if the disk has failed. All or nothing is taken.
+        Waits up to ``timeout`` seconds while the queue is full, then raises Overloaded, as it does at once on a full
+        disk. Raises InvalidArgument for what breaks a rule of the log, StorageError if the disk has failed. All or
+        nothing is taken.
         """
         cdef Submission what
         cdef HardState hard
@@ -197,7 +201,9 @@ cdef class Log:
             what.entries = made.data()
             what.count = made.size()
             pthread_mutex_lock(&self.wal.lock)
-            what.first_index = (what.base.index if what.base_kind == SUBMIT_RESET else self.wal.submitted_last.index) + 1
+            what.first_index = self.wal.submitted_last.index + 1
+            if what.base_kind == SUBMIT_RESET:
+                what.first_index = what.base.index + 1
             pthread_mutex_unlock(&self.wal.lock)
             if first_index is not None:
                 what.first_index = first_index
@@ -216,7 +222,7 @@ cdef class Log:
         return ticket
 
     def wait(self, ticket=None, double timeout=5.0):
-        """Waits until the ticket (None: everything accepted) is durable. Returns (term, index) of the last durable entry.
+        """Waits until the ticket (None: everything accepted) is durable; (term, index) of the last durable entry.
 
         Raises StorageError if the disk has failed, TimeoutError after ``timeout`` seconds.
         """
@@ -243,7 +249,7 @@ cdef class Log:
 
     @property
     def completed(self):
-        """What is durable: (ticket, term, index); term and index are those of the log's last entry as of that ticket."""
+        """What is durable: (ticket, term, index), the latter two of the log's last entry as of that ticket."""
         cdef Completion completion
         state(self, &completion)
         return completion.ticket, completion.term, completion.index
@@ -288,7 +294,7 @@ cdef class Log:
         return not self.wal.memory
 
     def read(self):
-        """What the files say now, as a :class:`Replayed`; waits for everything accepted first. Slow: for tests and tools."""
+        """What the files say now, as a :class:`Replayed`, after everything accepted. Slow: for tests and tools."""
         if self.wal.memory:
             raise InvalidArgument("a log in memory keeps nothing to read")
         self.wait()
@@ -386,7 +392,8 @@ cdef buffer *fill(entries, vector[entry] *made) except? NULL:
     return shared
 
 
-# Opening ------------------------------------------------------------------------------------------------------------------
+# Opening
+# ------------------------------------------------------------------------------------------------------------------
 
 
 cdef int open_files(Log log, uint64_t segment_bytes, progress) except -1:
@@ -473,7 +480,7 @@ cdef int resume(Log log, Replayed found) except -1:
         wal.segments.push_back(info)
     if found.orphan is not None:
         remove_file(found.orphan, log.faults)
-        log.report.append(f"{found.orphan}: removed; a crash interrupted the change to this segment, and it has no record")
+        log.report.append(f"{found.orphan}: removed, it has no record; a crash interrupted the change to this segment")
     wal.fd = check(io_open(wal.faults, path.encode(), O_RDWR), "opening the segment", path)
     wal.sequence = sequence
     wal.salt = found.salt
@@ -491,8 +498,8 @@ cdef int resume(Log log, Replayed found) except -1:
         with nogil:
             result = segment_fill(wal, wal.fd, start, end, False)
         check(result, "clearing the torn tail", path, offset=start)
-        log.report.append(f"{path}, offset {start}: an incomplete last write of {length} bytes was cut ({reason}); it was never "
-                          "acknowledged")
+        log.report.append(f"{path}, offset {start}: an incomplete last write of {length} bytes was cut ({reason}); it "
+                          "was never acknowledged")
     check_reserve(log)
     return open_batch(log)
 
@@ -510,7 +517,8 @@ cdef int check_reserve(Log log) except -1:
         return 0
     fd = check(io_open(wal.faults, path.encode(), O_RDWR), "opening the reserve", path)
     size = io_size(fd)
-    # Nothing but a header is ever written into the reserve, and it gets its name only when all of it is zero and durable.
+    # Nothing but a header is ever written into the reserve, and it gets its name only when all of it is zero and
+    # durable.
     whole = (size == <int64_t>wal.identity.segment_bytes
              and check(io_read(wal.faults, fd, header, SEGMENT_HEADER, 0), "reading", path) == SEGMENT_HEADER
              and record_is_zero(header, SEGMENT_HEADER))

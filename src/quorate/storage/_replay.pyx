@@ -3,11 +3,12 @@
 # distutils: sources = csrc/record.c csrc/crc32c.c csrc/buffer.c
 """Reading a log back: every segment in order, every record checked, and what they say together.
 
-Only reads; what a torn tail needs is done by the handle (_log.pyx). Knows the record format and the rules of the log (an entry
-follows the last one or replaces a suffix; a base covers entries; a reset replaces all), and nothing of threads.
+Only reads; what a torn tail needs is done by the handle (_log.pyx). Knows the record format and the rules of the log
+(an entry follows the last one or replaces a suffix; a base covers entries; a reset replaces all), and nothing of
+threads.
 
-The rule on damage: the tail of the last segment may be torn, nothing else may be anything but whole. Whatever is not as it must be
-raises StorageError with file, offset, reason and advice.
+The rule on damage: the tail of the last segment may be torn, nothing else may be anything but whole. Whatever is not
+as it must be raises StorageError with file, offset, reason and advice.
 """
 
 import os
@@ -51,8 +52,8 @@ cdef enum:
     OWN_BUFFER = 65536  # payloads from here on get a buffer of their own, so that one entry never pins much of others
 
 ADVICE = (
-    "Nothing was changed. Keep a copy of the directory; then restore this node from a snapshot, or remove it from the cluster and "
-    "add it again with an empty directory"
+    "Nothing was changed. Keep a copy of the directory; then restore this node from a snapshot, or remove it from "
+    "the cluster and add it again with an empty directory"
 )
 
 
@@ -337,7 +338,8 @@ cdef read_segment(Replayed self, str path, uint64_t sequence, FaultTable *faults
             check_orphan(self, path, data, size)
             return
         elif header.chain_in != chain[0]:
-            raise StorageError("the chain is broken: the segment does not continue the one before", file=path, offset=84,
+            raise StorageError("the chain is broken: the segment does not continue the one before", file=path,
+                               offset=84,
                                advice=ADVICE)
         elif header.last_index != self.replay.last.index or header.last_term != self.replay.last.term:
             raise StorageError("the segment does not continue the one before", file=path, offset=64, advice=ADVICE)
@@ -405,7 +407,7 @@ cdef validate(Replayed result):
         # A segment is sealed only after its successor has its name.
         raise StorageError("the segment behind this one is missing", file=path, offset=offset, advice=ADVICE)
     if it.start.index > it.base.index:
-        raise StorageError(f"the entries {it.base.index + 1} to {it.start.index} are missing: older segments were deleted",
+        raise StorageError(f"entries {it.base.index + 1} to {it.start.index} are missing: older segments were deleted",
                            file=result.segments[0][0], offset=0, advice=ADVICE)
     if it.hard.commit > it.last.index:
         raise StorageError(f"the log says that {it.hard.commit} is committed, and ends at {it.last.index}", file=path,

@@ -2,13 +2,13 @@
 # distutils: sources = csrc/record.c csrc/crc32c.c csrc/buffer.c
 """The writer's hands: records into segment files, batches made durable, one segment after another.
 
-Knows the record format and files; knows nothing of the queue in front of it (_wal.pyx), of Raft's rules, or of Python objects.
-All functions run in the writer thread (or before it exists), but for segment_build, which the keeper runs. They return 0, or -1
-after log_fail has noted what went wrong where: the first failure is final for the log.
+Knows the record format and files; knows nothing of the queue in front of it (_wal.pyx), of Raft's rules, or of Python
+objects. All functions run in the writer thread (or before it exists), but for segment_build, which the keeper runs.
+They return 0, or -1 after log_fail has noted what went wrong where: the first failure is final for the log.
 
-The order of a change of segments makes every crash readable: the header of the next segment is durable under its final name
-before the seal of the old one is written, and no record goes into the new one before that seal is durable. So a sealed segment
-without a successor, or records behind an unsealed one, never come from a crash.
+The order of a change of segments makes every crash readable: the header of the next segment is durable under its
+final name before the seal of the old one is written, and no record goes into the new one before that seal is durable.
+So a sealed segment without a successor, or records behind an unsealed one, never come from a crash.
 """
 
 from libc.errno cimport ENOMEM
@@ -122,7 +122,7 @@ cdef int segment_fill(Wal *wal, int fd, uint64_t start, uint64_t end, cbool pace
 
 
 cdef int segment_build(Wal *wal, const char *recycled) noexcept nogil:
-    """Makes the reserve: a whole segment of zeros under the name `reserve`, from the file `recycled` or (NULL) a new one.
+    """Makes the reserve: a segment of zeros under the name `reserve`, from the file `recycled` or (NULL) a new one.
 
     Returns 0 or -errno, and then leaves nothing behind: no room for a reserve is foreseen, not final.
     """

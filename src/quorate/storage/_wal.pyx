@@ -1,18 +1,19 @@
 # distutils: language = c++
 # distutils: sources = csrc/record.c csrc/crc32c.c csrc/buffer.c
-"""The write-ahead log as native threads see it: a bounded queue, a writer, a keeper of the reserve, and what is durable.
+"""The write-ahead log as native threads see it: a bounded queue, a writer, a keeper of the reserve, what is durable.
 
-Knows nothing of Python objects, Raft's rules, or how records look (_segment.pyx). Two threads belong to a log; both block all
-signals and never take the GIL:
+Knows nothing of Python objects, Raft's rules, or how records look (_segment.pyx). Two threads belong to a log; both
+block all signals and never take the GIL:
 
     writer   takes everything that waits, writes it as one batch, makes it durable with one fdatasync, says so
     keeper   zero-fills the next segment ahead of need (the reserve), deletes or recycles segments after compaction
 
-Who touches what is written on the fields in _wal.pxd. Only the writer writes records, and batch n + 1 is not begun before batch n
-is durable. An error of the writer is final. An error of the keeper is not: the log is `full` until a later attempt succeeds.
+Who touches what is written on the fields in _wal.pxd. Only the writer writes records, and batch n + 1 is not begun
+before batch n is durable. An error of the writer is final. An error of the keeper is not: the log is `full` until a
+later attempt succeeds.
 
-No more is ever accepted than surely fits into the active segment and the reserve, so a full disk shows here, as an answer to
-wal_submit, and not in the middle of a write.
+No more is ever accepted than surely fits into the active segment and the reserve, so a full disk shows here, as an
+answer to wal_submit, and not in the middle of a write.
 """
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
@@ -157,7 +158,8 @@ cdef void notify(Wal *wal) noexcept nogil:
         c_write(wal.notify_fd, &one, sizeof(one))
 
 
-# The queue ----------------------------------------------------------------------------------------------------------------
+# The queue
+# ----------------------------------------------------------------------------------------------------------------
 
 
 cdef uint64_t wal_submission_max(Wal *wal) noexcept nogil:
@@ -214,8 +216,8 @@ cdef const char *broken_rule(Wal *wal, const Submission *what) noexcept nogil:
 cdef int wal_submit(Wal *wal, const Submission *what, uint64_t *ticket) noexcept nogil:
     """Hands hard state, base and entries, in this order, to the writer; all of it or nothing.
 
-    Takes references of the entries' buffers and copies the rest. Answers WAL_ACCEPTED with the ticket, or why not. Never blocks
-    on the disk.
+    Takes references of the entries' buffers and copies the rest. Answers WAL_ACCEPTED with the ticket, or why not.
+    Never blocks on the disk.
     """
     cdef WalOp op
     cdef uint64_t bytes = 0
@@ -332,7 +334,8 @@ cdef void deadline(timespec *until, double seconds) noexcept nogil:
         until.tv_sec += 1
 
 
-# The writer ---------------------------------------------------------------------------------------------------------------
+# The writer
+# ---------------------------------------------------------------------------------------------------------------
 
 
 cdef int write_operation(Wal *wal, const WalOp *op, const entry *entries) noexcept nogil:
@@ -342,8 +345,8 @@ cdef int write_operation(Wal *wal, const WalOp *op, const entry *entries) noexce
     if wal.holds and ((wal.held.kind & 0xF0) == RECORD_ENTRY or wal.held.kind == RECORD_RESET):
         last = wal.held.index
     if op.has_hard:
-        # A commit index is never written in front of the entries it speaks of: a batch may be torn between them, and then
-        # the log would claim to have lost what was committed. It follows them, in a second record.
+        # A commit index is never written in front of the entries it speaks of: a batch may be torn between them, and
+        # then the log would claim to have lost what was committed. It follows them, in a second record.
         hard = op.hard
         wal.wanted_commit = hard.commit
         hard.commit = min(hard.commit, last)
@@ -436,7 +439,8 @@ cdef void *run_writer(void *context) noexcept nogil:
     return NULL
 
 
-# The keeper ---------------------------------------------------------------------------------------------------------------
+# The keeper
+# ---------------------------------------------------------------------------------------------------------------
 
 
 cdef int delete_segment(Wal *wal, uint64_t sequence) noexcept nogil:
@@ -473,7 +477,8 @@ cdef void *run_keeper(void *context) noexcept nogil:
         result = keep_once(wal, obsolete, build)
         pthread_mutex_lock(&wal.lock)
         if obsolete:
-            # Done, or it cannot be done and is tried again at the next start; never twice here, for its name may be gone.
+            # Done, or it cannot be done and is tried again at the next start; never twice here, for its name may be
+            # gone.
             wal.obsolete.erase(wal.obsolete.begin())
         if build:
             wal.reserve_ready = result == 0
@@ -492,7 +497,8 @@ cdef void *run_keeper(void *context) noexcept nogil:
     return NULL
 
 
-# Life ---------------------------------------------------------------------------------------------------------------------
+# Life
+# ---------------------------------------------------------------------------------------------------------------------
 
 
 cdef int wal_start(Wal *wal) except -1:

@@ -37,8 +37,8 @@ _FIRST_LINE: Final = "quorate data directory"
 class Identity:
     """Whose data it is.
 
-    ``incarnation`` is drawn anew whenever a directory is made (or a node without one starts), so that peers can refuse the vote of
-    a member that has lost its disk or its memory.
+    ``incarnation`` is drawn anew whenever a directory is made (or a node without one starts), so that peers can
+    refuse the vote of a member that has lost its disk or its memory.
 
     >>> Identity(cluster=bytes(16), node=1, incarnation=5, name="a")
     Identity(cluster=00000000000000000000000000000000, node=1, incarnation=0000000000000005, name='a')
@@ -111,8 +111,8 @@ _open_locks: weakref.WeakSet[DataDirectory] = weakref.WeakSet()
 class DataDirectory:
     """An open data directory. Holds its lock until :meth:`close`; a context manager.
 
-    ``path`` is made if it is missing and ``create`` is true. A new directory takes ``cluster`` (16 bytes, None: random), ``node`` and
-    ``name``; of an existing one they must be what it says, if given.
+    ``path`` is made if it is missing and ``create`` is true. A new directory takes ``cluster`` (16 bytes, None:
+    random), ``node`` and ``name``; of an existing one they must be what it says, if given.
 
     Raises ConfigError if another process has it open, StorageError if it is damaged or somebody else's.
 
