@@ -109,7 +109,7 @@ def contenders() -> Iterator[Contender]:
         yield Contender(
             "uhashring, hash_fn=xxh3",
             "uhashring",
-            lambda names: HashRing(nodes=names, hash_fn=xxhash.xxh3_64_intdigest),
+            lambda names: HashRing(nodes=names, hash_fn=lambda key: xxhash.xxh3_64_intdigest(key.encode())),
             "ring.get_node(key)",
         )
         yield Contender(
@@ -288,7 +288,7 @@ def markdown(everyone: list[Contender], sizes: list[int], about: dict[str, str],
         *((f"build {size}", f"build, {size:,} nodes") for size in sizes),
         ("add to 100", "add one node to 100"),
     ]
-    head = ["", *(f"{one.name} {version(one.package)}" for one in everyone)]
+    head = ["", *(titled(one) for one in everyone)]
     lines = ["| " + " | ".join(head) + " |", "|---" + "|---:" * len(everyone) + "|"]
     ours = everyone[0]
     for row, title in rows:
@@ -301,7 +301,7 @@ def markdown(everyone: list[Contender], sizes: list[int], about: dict[str, str],
                 cells.append(f"**{show(value)}**")
             else:
                 ratio = value / ours.figures[row]
-                cells.append(f"{show(value)} ({ratio:,.1f}×)" if ratio < 10 else f"{show(value)} ({ratio:,.0f}×)")
+                cells.append(f"{show(value)} ({ratio:.2g}×)" if ratio < 10 else f"{show(value)} ({ratio:,.0f}×)")
         lines.append(f"| {title} | " + " | ".join(cells) + " |")
     lines += [
         "",
@@ -311,6 +311,12 @@ def markdown(everyone: list[Contender], sizes: list[int], about: dict[str, str],
         " too long.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def titled(one: Contender) -> str:
+    """The contender's name with the version behind the name of the package."""
+    library, rest = one.name[: len(one.package)], one.name[len(one.package) :]
+    return f"{library} {version(one.package)}{rest}"
 
 
 def plot(everyone: list[Contender], sizes: list[int], file: Path) -> None:
