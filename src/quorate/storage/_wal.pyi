@@ -1,1 +1,0 @@
-# Nothing here is for Python; native code uses _wal.pxd.
