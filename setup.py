@@ -42,7 +42,7 @@ if build == "coverage":
     macros.append(("CYTHON_USE_SYS_MONITORING", "0"))
 
 root = Path(__file__).parent
-headers = [str(path.relative_to(root)) for path in sorted(root.glob("csrc/*.h"))]
+headers = [str(path.relative_to(root)) for path in sorted([*root.glob("csrc/*.h"), *root.glob("src/**/*.hpp")])]
 
 extensions = cythonize(
     [Extension("*", ["src/quorate/**/*.pyx"])] if list(root.glob("src/quorate/**/*.pyx")) else [],
@@ -64,7 +64,7 @@ extensions = cythonize(
     nthreads=0,
 )
 for extension in extensions:
-    extension.include_dirs.append("csrc")
+    extension.include_dirs += ["csrc", "src"]
     extension.define_macros += macros
     extension.extra_compile_args += [*compile_flags, "-fvisibility=hidden", "-Wno-unused-function"]
     extension.extra_link_args += link_flags

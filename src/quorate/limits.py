@@ -21,6 +21,8 @@ SLOTS_MAX: Final = 1_048_576
 # Raft
 ENTRY_BYTES_MAX: Final = 16 * 1024 * 1024
 """Largest payload of one log entry."""
+MESSAGE_ENTRIES_MAX: Final = 65_536
+"""Most entries in one message between nodes."""
 MEMBERS_MAX: Final = 64
 """Most members of one group: voters of both halves of a joint configuration, and learners."""
 
