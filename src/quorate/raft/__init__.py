@@ -12,7 +12,7 @@ try:
     from quorate.raft._raft import BUILD, LogView, Raft, mutations
 except ImportError as error:  # pragma: no cover - only in a tree that was never built
     raise ImportError(
-        "quorate.raft is compiled and its extension modules are missing; install the package with 'pip install .', or in "
+        "quorate.raft is compiled and its extension modules are missing; run 'pip install .', or in "
         "a source tree run 'python setup.py build_ext --inplace'"
     ) from error
 

@@ -1,0 +1,1 @@
+"""Native rules of the protocol; nothing here is for Python."""
