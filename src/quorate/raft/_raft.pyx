@@ -143,6 +143,7 @@ cdef class Raft:
     Source: Ongaro and Ousterhout, "In Search of an Understandable Consensus Algorithm (Extended Version)", 2014; Ongaro,
     "Consensus: Bridging Theory and Practice", 2014.
 
+    >>> from quorate.raft import Campaign, Persisted
     >>> raft = Raft(1, voters=[1], seed=7)
     >>> update = raft.step(Campaign(now=0))
     >>> update.role, update.hard_state, [entry.kind for entry in update.entries]

@@ -39,7 +39,7 @@ class Entry(NamedTuple):
     Entry(index=1, term=2, kind=0, data=b'x')
     """
 
-    index: int
+    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody asks of a value
     term: int
     kind: int = COMMAND
     data: bytes = b""
@@ -63,7 +63,7 @@ class Configuration(NamedTuple):
     the incarnation that they are bound to.
     """
 
-    index: int = 0
+    index: int = 0  # type: ignore[assignment]  # hides tuple.index, which nobody asks of a value
     incoming: tuple[int, ...] = ()
     outgoing: tuple[int, ...] = ()
     learners: tuple[int, ...] = ()
@@ -85,7 +85,7 @@ class Configuration(NamedTuple):
 class SnapshotChunk(NamedTuple):
     """A piece of a snapshot that arrives: write it at ``offset`` (bytes); after the one with ``done``, install all."""
 
-    index: int
+    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody asks of a value
     term: int
     offset: int
     data: bytes
@@ -99,7 +99,7 @@ class ReadResult(NamedTuple):
     """A read asked for by ``ReadIndex``: safe now if ``status`` is "accepted", else never served."""
 
     id: int
-    index: int
+    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody asks of a value
     status: str
 
 
@@ -111,7 +111,7 @@ class ProposalResult(NamedTuple):
 
     id: int
     status: str
-    index: int
+    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody asks of a value
     term: int
     leader: int
 
