@@ -36,7 +36,8 @@ static size_t ketama_decimal(char *at, uint32_t number) {
     return count;
 }
 
-void ketama_points(char *text, size_t length, uint32_t digests, uint32_t per_digest, uint32_t owner, ketama_point *out) {
+void ketama_points(char *text, size_t length, uint32_t digests, uint32_t per_digest, uint32_t owner,
+                   ketama_point *out) {
     text[length] = '-';
     for (uint32_t k = 0; k < digests; k++) {
         uint32_t words[4];
@@ -66,8 +67,9 @@ unsigned ketama_bits(size_t count) {
     return bits;
 }
 
-/* One counting pass over the leading bits, then insertion within each bucket. Insertion is quadratic in a bucket, and buckets
- * are short because the points are MD5 digests: crowding one would take a search for preimages, not a choice of names. */
+/* One counting pass over the leading bits, then insertion within each bucket. Insertion is quadratic in a bucket, and
+ * buckets are short because the points are MD5 digests: crowding one would take a search for preimages, not a choice
+ * of names. */
 #define KETAMA_DEFINE_SORT(name, type, bucket_of, is_above)                                                    \
     void name(const type *in, size_t count, unsigned bits, type *out, uint32_t *first) {                       \
         size_t buckets = (size_t)1 << bits;                                                                    \

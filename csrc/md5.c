@@ -4,8 +4,8 @@
 
 static inline uint32_t md5_rotate(uint32_t x, unsigned bits) { return (x << bits) | (x >> (32u - bits)); }
 
-/* RFC 1321 §3.4. In G the two halves never share a bit, so that `+` may stand for `|`, and the half without the newest word
- * is added ahead of time. */
+/* RFC 1321 §3.4. In G the two halves never share a bit, so that `+` may stand for `|`, and the half without the newest
+ * word is added ahead of time. */
 #define MD5_F(b, c, d) ((d) ^ ((b) & ((c) ^ (d))))
 #define MD5_H(b, c, d) ((b) ^ ((c) ^ (d)))
 #define MD5_I(b, c, d) ((c) ^ ((b) | ~(d)))

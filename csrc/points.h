@@ -39,10 +39,16 @@ size_t points_bytes(uint32_t count);
 /* Lays the arrays of `it` out in `block` of points_bytes(count); they are not filled. */
 void points_place(points *it, void *block, uint32_t count);
 
-/* The hash of point number `vnode` of a node is XXH3-64 of its name under this seed. With a ring seed of 0 that is the number
- * itself; other ring seeds are spread by an odd constant, so that rings of small different seeds share no point. */
+/* The hash of point number `vnode` of a node is XXH3-64 of its name under this seed: output number `vnode`, counted from 0, of
+ * SplitMix64 (Steele, Lea, Flood 2014) started at the ring's seed.
+ *
+ * The plain number would not do. XXH3 of up to three bytes is a bijection of (name ^ (constant + seed)), so that with small
+ * seeds the points of "n01" and "n02" are nearly the same numbers, and ties would give all keys to the lesser name. */
 static inline uint64_t points_seed(uint64_t ring_seed, uint32_t vnode) {
-    return ring_seed * 0x9E3779B97F4A7C15u + vnode;
+    uint64_t z = ring_seed + ((uint64_t)vnode + 1) * 0x9E3779B97F4A7C15u;
+    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
+    z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
+    return z ^ (z >> 31);
 }
 
 /* Fills hashes[0 … last - first) with the points first … last - 1 of a name, in no order. */

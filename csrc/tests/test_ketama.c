@@ -16,7 +16,8 @@ static void known_vectors(void) {
     md5_words("test", 4, words);
     assert(words[0] == 3446378249u);
 
-    /* libketama, 127.0.0.1:11211 of weight 600 and 127.0.0.1:11212 of weight 400: "test" lies on 3454255383 of the first. */
+    /* libketama, 127.0.0.1:11211 of weight 600 and 127.0.0.1:11212 of weight 400: "test" lies on 3454255383 of the
+     * first. */
     static const char *servers[2] = {"127.0.0.1:11211", "127.0.0.1:11212"};
     static const uint64_t weights[2] = {600, 400};
     ketama_point in[1024], out[1024];

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 try:
     from quorate.ring._hash import hash64
+    from quorate.ring._ketama import Ketama
     from quorate.ring._member import Member
+    from quorate.ring._places import Jump, JumpBack, Maglev, Rendezvous, jump_bucket, jumpback_bucket
     from quorate.ring._ring import Ring
+    from quorate.ring._slots import SlotMap
 except ModuleNotFoundError as error:
     if not (error.name or "").startswith("quorate.ring._"):
         raise
@@ -20,6 +23,25 @@ except ModuleNotFoundError as error:
     ) from error
 
 from quorate.ring.placement import Key, Placement
+from quorate.ring.slot_plan import Plan, SlotMove
 from quorate.ring.values import Move, Range
 
-__all__ = ["Key", "Member", "Move", "Placement", "Range", "Ring", "hash64"]
+__all__ = [
+    "Jump",
+    "JumpBack",
+    "Ketama",
+    "Key",
+    "Maglev",
+    "Member",
+    "Move",
+    "Placement",
+    "Plan",
+    "Range",
+    "Rendezvous",
+    "Ring",
+    "SlotMap",
+    "SlotMove",
+    "hash64",
+    "jump_bucket",
+    "jumpback_bucket",
+]

@@ -3,9 +3,10 @@
 """The consistent-hash ring: an immutable value that maps keys to nodes (Karger et al. 1997, "Consistent Hashing and Random
 Trees"). Knows nothing of sockets, of health or of who maintains the list of nodes.
 
-A node of weight w has max(1, ⌊vnodes·w + ½⌋) points on a circle of 2^64 hashes; point number v is XXH3-64 of its name under
-the seed v + ring seed · 0x9E3779B97F4A7C15 (modulo 2^64). A key belongs to the node of the first point at or after its own
-hash, XXH3-64 under the ring's seed, and past the last point to that of the first. Of equal points, the lesser name rules.
+A node of weight w has max(1, ⌊vnodes·w + ½⌋) points on a circle of 2^64 hashes; point number v is XXH3-64 of its name under a
+seed that is output number v of SplitMix64 started at the ring's seed. A key belongs to the node of the first point at or after
+its own hash, XXH3-64 under the ring's seed, and past the last point to that of the first. Of equal points, the lesser name
+rules. quorate/ring/reference.py says the same in plain Python.
 """
 
 from cpython.list cimport PyList_New, PyList_SET_ITEM
@@ -95,9 +96,9 @@ cdef class Ring:
 
     >>> ring = Ring(["cache-1", "cache-2", "cache-3"])
     >>> ring["user:42"]
-    'cache-3'
+    'cache-1'
     >>> ring.nodes("user:42", 2)
-    ('cache-3', 'cache-2')
+    ('cache-1', 'cache-3')
     >>> ring.add("cache-4").remove("cache-4") == ring
     True
     """
@@ -338,7 +339,7 @@ cdef class Ring:
         >>> from quorate.ring import Member
         >>> ring = Ring([Member("a1", zone="a"), Member("a2", zone="a"), Member("b1", zone="b")])
         >>> ring.nodes("u", 2), ring.nodes("u", 2, zones=True)
-        (('a2', 'a1'), ('a2', 'b1'))
+        (('a1', 'a2'), ('a1', 'b1'))
         """
         cdef uint64_t h = hash_key(key, self._seed)
         cdef Py_ssize_t found = 0, i, nodes = PyTuple_GET_SIZE(self._names)

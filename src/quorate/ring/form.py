@@ -1,4 +1,4 @@
-"""The canonical byte form of a ring: equal rings of one epoch have equal bytes. Knows the layout and none of the hashing.
+"""The canonical byte form of a ring: equal rings of one epoch have equal bytes. Knows the layout, not the hashing.
 
 All numbers are little-endian::
 

@@ -28,7 +28,7 @@ class Placement(Protocol):
     def __getitem__(self, key: Key, /) -> str:
         """The node that owns the key."""
 
-    def node(self, key: Key) -> str:
+    def node(self, key: Key, /) -> str:
         """The same as ``self[key]``."""
 
     def nodes(self, key: Key, n: int) -> tuple[str, ...]:

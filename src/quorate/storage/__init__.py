@@ -1,0 +1,11 @@
+"""The write-ahead log and snapshots: the only code that touches files.
+
+Knows nothing of sockets, of the replicated store, or of Raft beyond terms, indexes and votes.
+"""
+
+from quorate.storage._io import Faults
+from quorate.storage._log import SEGMENT_BYTES, Log
+from quorate.storage._replay import Replayed, replay
+from quorate.storage.directory import DataDirectory, Identity
+
+__all__ = ["SEGMENT_BYTES", "DataDirectory", "Faults", "Identity", "Log", "Replayed", "replay"]
