@@ -6,6 +6,21 @@ Knows nothing of sockets, of the replicated store, or of Raft beyond terms, inde
 from quorate.storage._io import Faults
 from quorate.storage._log import SEGMENT_BYTES, Log
 from quorate.storage._replay import Replayed, replay
+from quorate.storage._snapshot import SnapshotReader, SnapshotWriter
 from quorate.storage.directory import DataDirectory, Identity
+from quorate.storage.meta import SnapshotMeta
+from quorate.storage.snapshots import Snapshots
 
-__all__ = ["SEGMENT_BYTES", "DataDirectory", "Faults", "Identity", "Log", "Replayed", "replay"]
+__all__ = [
+    "SEGMENT_BYTES",
+    "DataDirectory",
+    "Faults",
+    "Identity",
+    "Log",
+    "Replayed",
+    "SnapshotMeta",
+    "SnapshotReader",
+    "SnapshotWriter",
+    "Snapshots",
+    "replay",
+]

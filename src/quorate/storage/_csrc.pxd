@@ -150,3 +150,28 @@ cdef extern from "<sys/uio.h>" nogil:
 
 cdef extern from "<unistd.h>" nogil:
     int getpid()
+
+
+cdef extern from "snapshot.h" nogil:
+    enum:
+        SNAPSHOT_FORMAT
+        SNAPSHOT_PROLOGUE
+        SNAPSHOT_HEAD_FIXED
+        SNAPSHOT_END_BYTES
+        SNAPSHOT_CHUNK_MAX
+        SNAPSHOT_CONFIGURATION_MAX
+    ctypedef struct snapshot_head:
+        uint8_t *cluster
+        uint64_t node
+        uint64_t incarnation
+        uint64_t id
+        uint64_t configuration_index
+        uint64_t content_format
+        uint32_t chunk_bytes
+        uint32_t configuration_length
+        const uint8_t *configuration
+    uint32_t snapshot_encode_prologue(uint8_t *out, uint32_t salt)
+    int snapshot_decode_prologue(const uint8_t *bytes, uint32_t *salt, uint32_t *chain)
+    void snapshot_encode_head(uint8_t *out, const snapshot_head *it)
+    int snapshot_decode_head(const uint8_t *payload, uint32_t length, snapshot_head *it)
+    uint64_t snapshot_chunk_offset(uint64_t first, uint64_t number, uint32_t chunk_bytes)

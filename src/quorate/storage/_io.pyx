@@ -243,7 +243,7 @@ cdef int io_write_bytes(FaultTable *faults, int fd, const void *bytes, uint64_t 
 
 
 cdef int io_sync(FaultTable *faults, int fd) noexcept nogil:
-    """fdatasync. A failure is final for the caller: the kernel may have thrown the pages away, a retry proves nothing."""
+    """fdatasync. A failure is final for the caller: the kernel may have dropped the pages, a retry proves nothing."""
     cdef int error
     if faults != NULL:
         error = enter_at(faults, OP_SYNC, fd, NULL)

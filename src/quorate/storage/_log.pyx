@@ -392,8 +392,7 @@ cdef buffer *fill(entries, vector[entry] *made) except? NULL:
     return shared
 
 
-# Opening
-# ------------------------------------------------------------------------------------------------------------------
+# Opening -------------------------------------------------------------------------------------------------------------
 
 
 cdef int open_files(Log log, uint64_t segment_bytes, progress) except -1:

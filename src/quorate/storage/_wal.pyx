@@ -158,8 +158,7 @@ cdef void notify(Wal *wal) noexcept nogil:
         c_write(wal.notify_fd, &one, sizeof(one))
 
 
-# The queue
-# ----------------------------------------------------------------------------------------------------------------
+# The queue ---------------------------------------------------------------------------------------------------------
 
 
 cdef uint64_t wal_submission_max(Wal *wal) noexcept nogil:
@@ -334,8 +333,7 @@ cdef void deadline(timespec *until, double seconds) noexcept nogil:
         until.tv_sec += 1
 
 
-# The writer
-# ---------------------------------------------------------------------------------------------------------------
+# The writer ---------------------------------------------------------------------------------------------------------
 
 
 cdef int write_operation(Wal *wal, const WalOp *op, const entry *entries) noexcept nogil:
@@ -439,8 +437,7 @@ cdef void *run_writer(void *context) noexcept nogil:
     return NULL
 
 
-# The keeper
-# ---------------------------------------------------------------------------------------------------------------
+# The keeper ---------------------------------------------------------------------------------------------------------
 
 
 cdef int delete_segment(Wal *wal, uint64_t sequence) noexcept nogil:
@@ -497,8 +494,7 @@ cdef void *run_keeper(void *context) noexcept nogil:
     return NULL
 
 
-# Life
-# ---------------------------------------------------------------------------------------------------------------------
+# Life ----------------------------------------------------------------------------------------------------------------
 
 
 cdef int wal_start(Wal *wal) except -1:

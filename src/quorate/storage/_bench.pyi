@@ -1,0 +1,6 @@
+from quorate.storage._log import Log
+
+def drive(log: Log, *, batches: int, count: int, size: int, window: int = 1) -> tuple[list[float], float]: ...
+def plain(
+    path: str, *, batches: int, size: int, file_bytes: int = 33554432, sync: bool = True
+) -> tuple[list[float], float]: ...

@@ -1,0 +1,1 @@
+# Nothing here is for Python; native code uses _chunks.pxd.
