@@ -1,6 +1,8 @@
 /* Jump, JumpBack, rendezvous and Maglev. See places.h. */
 #include "places.h"
 
+enum { PLACES_FEW = 32 }; /* up to here a preference list is made by insertion, above by a heap */
+
 uint32_t places_jump(uint64_t hash, uint32_t buckets) {
     int64_t bucket = -1, next = 0;
     while (next < (int64_t)buckets) {
@@ -48,6 +50,10 @@ uint32_t places_jumpback(uint64_t hash, uint32_t buckets) {
 
 /* A draw as a number in (0, 1): 52 bits and a half fit a double, so it is never 0 and never 1. */
 static inline double places_uniform(uint64_t draw) { return ((double)(draw >> 12) + 0.5) * 0x1p-52; }
+
+/* Below places_exponential(draw), without a logarithm: -ln x ≥ 1 - x, and the factor covers all rounding. Most nodes
+ * are out by this alone. */
+static inline double places_least(uint64_t draw) { return (1.0 - places_uniform(draw)) * 0.999999999; }
 
 double places_exponential(uint64_t draw) {
     const double uniform = places_uniform(draw);
@@ -97,8 +103,7 @@ uint32_t places_rendezvous_weighted(uint64_t hash, const uint64_t *seeds, const 
     double least = 0;
     for (uint32_t i = 0; i < nodes; i++) {
         const uint64_t draw = places_draw(hash, seeds[i]);
-        /* -ln x ≥ 1 - x, so most nodes are out before the logarithm; the factor covers all rounding. */
-        if (i && (1.0 - places_uniform(draw)) * inverse_weights[i] * 0.999999999 > least) continue;
+        if (i && places_least(draw) * inverse_weights[i] > least) continue;
         const double cost = places_exponential(draw) * inverse_weights[i];
         if (i == 0 || cost < least || (cost == least && draw > best_draw)) {
             least = cost;
@@ -109,10 +114,41 @@ uint32_t places_rendezvous_weighted(uint64_t hash, const uint64_t *seeds, const 
     return best;
 }
 
-static inline int places_better(uint32_t a, uint32_t b, const double *costs, const uint64_t *draws) {
-    if (costs[a] < costs[b] || costs[a] > costs[b]) return costs[a] < costs[b];
-    if (draws[a] != draws[b]) return draws[a] > draws[b];
+/* Whether node a with its cost and draw goes before node b with its own. */
+static inline int places_before(double cost_a, uint64_t draw_a, uint32_t a, double cost_b, uint64_t draw_b,
+                                uint32_t b) {
+    if (cost_a < cost_b || cost_a > cost_b) return cost_a < cost_b;
+    if (draw_a != draw_b) return draw_a > draw_b;
     return a < b;
+}
+
+/* Few are wanted: the best so far are kept in order, and nearly every node is refused by one comparison. */
+static void places_few(uint64_t hash, const uint64_t *seeds, const double *inverse_weights, uint32_t nodes,
+                       uint32_t wanted, double *costs, uint64_t *draws, uint32_t *order) {
+    uint32_t found = 0;
+    for (uint32_t i = 0; i < nodes; i++) {
+        const uint64_t draw = places_draw(hash, seeds[i]);
+        double cost = 0;
+        if (inverse_weights) {
+            if (found == wanted && places_least(draw) * inverse_weights[i] > costs[wanted - 1]) continue;
+            cost = places_exponential(draw) * inverse_weights[i];
+        }
+        uint32_t at = found;
+        if (found == wanted) {
+            if (!places_before(cost, draw, i, costs[at - 1], draws[at - 1], order[at - 1])) continue;
+            at--;
+        } else {
+            found++;
+        }
+        for (; at > 0 && places_before(cost, draw, i, costs[at - 1], draws[at - 1], order[at - 1]); at--) {
+            costs[at] = costs[at - 1];
+            draws[at] = draws[at - 1];
+            order[at] = order[at - 1];
+        }
+        costs[at] = cost;
+        draws[at] = draw;
+        order[at] = i;
+    }
 }
 
 /* Lets order[at] sink in the heap order[0 … count-1], whose top is the best. */
@@ -120,10 +156,11 @@ static void places_sink(uint32_t *order, uint32_t at, uint32_t count, const doub
     for (;;) {
         uint32_t best = 2 * at + 1;
         if (best >= count) return;
-        if (best + 1 < count && places_better(order[best + 1], order[best], costs, draws)) best++;
-        if (!places_better(order[best], order[at], costs, draws)) return;
-        uint32_t node = order[at];
-        order[at] = order[best];
+        const uint32_t left = order[best], right = order[best + 1 < count ? best + 1 : best], node = order[at];
+        if (places_before(costs[right], draws[right], right, costs[left], draws[left], left)) best++;
+        const uint32_t child = order[best];
+        if (!places_before(costs[child], draws[child], child, costs[node], draws[node], node)) return;
+        order[at] = child;
         order[best] = node;
         at = best;
     }
@@ -131,6 +168,11 @@ static void places_sink(uint32_t *order, uint32_t at, uint32_t count, const doub
 
 void places_order(uint64_t hash, const uint64_t *seeds, const double *inverse_weights, uint32_t nodes, uint32_t wanted,
                   double *costs, uint64_t *draws, uint32_t *order) {
+    if (wanted == 0) return;
+    if (wanted <= PLACES_FEW) {
+        places_few(hash, seeds, inverse_weights, nodes, wanted, costs, draws, order);
+        return;
+    }
     for (uint32_t i = 0; i < nodes; i++) {
         draws[i] = places_draw(hash, seeds[i]);
         costs[i] = inverse_weights ? places_exponential(draws[i]) * inverse_weights[i] : 0;

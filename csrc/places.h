@@ -39,7 +39,7 @@ uint32_t places_rendezvous_weighted(uint64_t hash, const uint64_t *seeds, const 
                                     uint32_t nodes);
 
 /* The order of preference of both: the first `wanted` ≤ `nodes` places of `order` get the best nodes, best first; the
- * rest is in no order. `costs` and `draws` are scratch, one for each node; `inverse_weights` may be NULL. */
+ * rest means nothing. `costs` and `draws` are scratch, one for each node; `inverse_weights` may be NULL. */
 void places_order(uint64_t hash, const uint64_t *seeds, const double *inverse_weights, uint32_t nodes, uint32_t wanted,
                   double *costs, uint64_t *draws, uint32_t *order);
 

@@ -15,6 +15,7 @@ from quorate.ring._placed cimport Placed
 
 from quorate.errors import InvalidArgument
 from quorate.limits import NODE_NAME_MAX as _NAME_MAX
+from quorate.limits import RING_NODES_MAX as _NODES_MAX
 from quorate.limits import RING_POINTS_MAX as _POINTS_MAX
 from quorate.ring import placement_form as _form
 from quorate.ring._hash import hash64 as _hash64
@@ -66,6 +67,7 @@ cdef enum:
 
 
 assert _NAME_MAX < 256, "a node name and its suffix fit TEXT_ROOM"
+assert 160 * _NODES_MAX <= _POINTS_MAX, "every dialect makes at most 160 points for each node on average"
 
 cdef dict CODES = {"libketama": LIBKETAMA, "libmemcached": LIBMEMCACHED, "uhashring": UHASHRING}
 cdef dict DIALECTS = {code: dialect for dialect, code in CODES.items()}
@@ -138,8 +140,6 @@ cdef class Ketama(Placed):
         cdef ketama_point *unsorted
         for weight in weights:
             count += <size_t>KETAMA_POINTS_PER_DIGEST * self._digests(weight, total)
-        if count > <size_t>_POINTS_MAX:
-            raise InvalidArgument(f"these nodes make {count} points, and at most {_POINTS_MAX} are allowed")
         self._bits = ketama_bits(count)
         PyMem_RawFree(self._points)
         PyMem_RawFree(self._first)

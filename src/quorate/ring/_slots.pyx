@@ -65,6 +65,7 @@ cdef class SlotMap(Placed):
         uint64_t *_seeds  # one a node; owned
         double *_inverse_weights  # one a node; owned
         uint32_t _slots
+        bint _equal  # all weights are the same
 
     def __init__(self, nodes=(), *, slots=16384, seed=0, epoch=0):
         self.settle(nodes, seed, epoch, True)
@@ -87,6 +88,7 @@ cdef class SlotMap(Placed):
         for i in range(self._count):
             self._seeds[i] = _hash64(self.names[i], self._seed)
             self._inverse_weights[i] = 1.0 / <double>self.members[i].weight
+            self._equal = (i == 0 or self._equal) and self._inverse_weights[i] == self._inverse_weights[0]
         return 0
 
     def __dealloc__(self):
@@ -108,7 +110,8 @@ cdef class SlotMap(Placed):
         if costs == NULL:
             raise MemoryError
         out[0] = self._owners[slot]
-        places_order(slot, self._seeds, self._inverse_weights, self._count, more, costs, draws, order)
+        places_order(slot, self._seeds, NULL if self._equal else self._inverse_weights, self._count, more, costs, draws,
+                     order)
         for i in range(more):
             if found == wanted:
                 break
