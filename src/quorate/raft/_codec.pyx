@@ -213,9 +213,9 @@ cdef int get_slice(Reader *reader, uint64_t length, EntryRef *result) except -1 
     return 0
 
 
-cdef int get_entries(Reader *reader, vector[EntryRef] *entries) except -1 nogil:
+cdef int get_entries(Reader *reader, vector[EntryRef] *entries, uint64_t most) except -1 nogil:
     cdef uint64_t i, term, length
-    cdef uint64_t count = get_at_most(reader, MESSAGE_ENTRIES_MAX)
+    cdef uint64_t count = get_at_most(reader, most)
     cdef uint8_t kind
     cdef EntryRef made
     if count > <uint64_t>(reader.end - reader.at) // 3:
@@ -287,7 +287,7 @@ cdef int get_message(Reader *reader, Message *it) except -1 nogil:
     it.configuration_index = numbers[17]
     it.leader = numbers[18]
     it.status = <uint8_t>numbers[19]
-    get_entries(reader, &it.entries)
+    get_entries(reader, &it.entries, MESSAGE_ENTRIES_MAX)
     if it.type == INSTALL_SNAPSHOT and not reader.bad:
         get_configuration(reader, &it.configuration)
         length = get_at_most(reader, ENTRY_BYTES_MAX)
@@ -365,7 +365,7 @@ cdef object get_event(Reader *reader):
     made.native.term = get(reader)
     made.native.size = get(reader)
     made.native.digest = get(reader)
-    get_entries(reader, &made.native.entries)
+    get_entries(reader, &made.native.entries, LIST_MAX)
     count = get_at_most(reader, MEMBERS_MAX)
     for i in range(count):
         change.type = get_byte(reader, CHANGE_TYPES - 1)
@@ -478,8 +478,8 @@ cdef object get_update(Reader *reader):
     it.term = get(reader)
     it.leader = get(reader)
     it.commit = get(reader)
-    get_entries(reader, &it.entries)
-    get_entries(reader, &it.apply)
+    get_entries(reader, &it.entries, ~<uint64_t>0)
+    get_entries(reader, &it.apply, ~<uint64_t>0)
     if it.has_chunk:
         it.chunk.index = get(reader)
         it.chunk.term = get(reader)

@@ -1,6 +1,6 @@
 # The log: entries by index, in blocks, with the configurations among them.
 
-from libc.stdint cimport uint64_t
+from libc.stdint cimport uint32_t, uint64_t
 
 from quorate.raft._types cimport LOG_BLOCK, Configuration, EntryRef, Log, entry
 
@@ -40,4 +40,8 @@ cdef int log_check(Log *log, uint64_t index, bint with_snapshot) except -1
 cdef class RaftLog:
     cdef Log log
     cdef bint taken
+    cdef uint32_t busy
+    cdef int enter(self) except -1
     cdef int check_change(self, uint64_t term) except -1
+    cdef int append_one(self, uint64_t term, object data, unsigned int kind) except -1
+    cdef int append_all(self, uint64_t term, list items) except -1

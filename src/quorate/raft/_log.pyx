@@ -37,6 +37,8 @@ from quorate.raft._types cimport (
     entry,
     entry_bytes,
     entry_release,
+    quorate_enter,
+    quorate_leave,
 )
 
 from quorate.errors import Compacted, InvalidArgument, LimitExceeded
@@ -288,6 +290,7 @@ cdef class RaftLog:
         cdef Configuration native
         cdef uint64_t configuration_index = 0
         self.taken = False
+        self.busy = 0
         if (snapshot_index == 0) != (snapshot_term == 0):
             raise InvalidArgument("snapshot_index and snapshot_term are both 0, or both are not")
         if configuration is not None:
@@ -300,7 +303,7 @@ cdef class RaftLog:
         for item in entries:
             if item.index != self.log.last_index + 1:
                 raise InvalidArgument(f"entry {item.index} does not follow {self.log.last_index}: a log has no gap")
-            self.append(item.term, item.data, item.kind)
+            self.append_one(item.term, item.data, item.kind)
 
     def __dealloc__(self):
         log_clear(&self.log)
@@ -343,19 +346,32 @@ cdef class RaftLog:
         cdef pair[uint64_t, Configuration] *newest = &self.log.configurations.back()
         return configuration_object(newest.first, &newest.second)
 
+    cdef int enter(self) except -1:
+        if quorate_enter(&self.busy):
+            raise InvalidArgument("another thread is in this log; calls to one log come one after the other")
+        return 0
+
     def term(self, uint64_t index, /):
         """The term of the entry at ``index``; ``snapshot_index`` may be asked too.
 
         Raises Compacted below that, InvalidArgument behind the end.
         """
         cdef uint64_t term
-        log_check(&self.log, index, True)
-        log_term(&self.log, index, &term)
-        return term
+        self.enter()
+        try:
+            log_check(&self.log, index, True)
+            log_term(&self.log, index, &term)
+            return term
+        finally:
+            quorate_leave(&self.busy)
 
     def entries(self, uint64_t lo, uint64_t hi, /):
         """The entries from ``lo`` to below ``hi``, as a list. Raises Compacted or InvalidArgument outside of the log."""
-        return log_entries(&self.log, lo, hi)
+        self.enter()
+        try:
+            return log_entries(&self.log, lo, hi)
+        finally:
+            quorate_leave(&self.busy)
 
     cdef int check_change(self, uint64_t term) except -1:
         if self.taken:
@@ -372,6 +388,14 @@ cdef class RaftLog:
         ``data`` is bytes-like and copied once. Raises LimitExceeded over ENTRY_BYTES_MAX, InvalidArgument for a term below
         the last one, a kind that does not exist, or a configuration that is not one.
         """
+        self.enter()
+        try:
+            self.append_one(term, data, kind)
+            return self.log.last_index
+        finally:
+            quorate_leave(&self.busy)
+
+    cdef int append_one(self, uint64_t term, object data, unsigned int kind) except -1:
         cdef entry made
         cdef Configuration configuration
         if self.taken or term < self.log.last_term or term == 0:
@@ -382,37 +406,44 @@ cdef class RaftLog:
                 entry_release(&made)
                 raise InvalidArgument(f"kind {kind} is not known; there are COMMAND, NOOP and CONFIGURATION")
             if kind == ENTRY_CONFIGURATION:
-                if configuration_decode(entry_bytes(&made), made.length, &configuration) != made.length:
+                if configuration_decode(entry_bytes(&made), made.length, &configuration) != <Py_ssize_t>made.length:
                     entry_release(&made)
                     raise InvalidArgument("the entry's bytes are not a configuration")
                 log_append_configuration(&self.log, self.log.last_index + 1, &configuration)
-        log_append(&self.log, &made)
-        return self.log.last_index
+        return log_append(&self.log, &made)
 
     def append_many(self, uint64_t term, data, /):
         """Put commands behind the last entry, which share one buffer; return the last index.
 
         All are appended, or none if one of them is refused. ``data`` is a sequence of bytes-like objects.
         """
-        cdef list items = data if type(data) is list else list(data)
+        # A list of our own: the caller's could change under us, in another thread or in a buffer's code.
+        cdef list items = list(data)
+        cdef Py_ssize_t i
+        for i in range(len(items)):
+            if not PyBytes_CheckExact(items[i]):
+                items[i] = bytes(memoryview(items[i]))
+        self.enter()
+        try:
+            self.append_all(term, items)
+            return self.log.last_index
+        finally:
+            quorate_leave(&self.busy)
+
+    cdef int append_all(self, uint64_t term, list items) except -1:
         cdef Py_ssize_t i, count = len(items), total = 0, length
         cdef buffer *shared
         cdef uint8_t *at
         cdef entry made
-        cdef Py_buffer view
         if self.taken or term < self.log.last_term or term == 0:
             self.check_change(term)
         for i in range(count):
-            item = items[i]
-            if not PyBytes_CheckExact(item):
-                items = items.copy() if items is data else items
-                item = items[i] = bytes(memoryview(item))
-            length = PyBytes_GET_SIZE(item)
+            length = PyBytes_GET_SIZE(items[i])
             if length > <Py_ssize_t>ENTRY_BYTES_MAX:
                 raise_too_large(length)
             total += length
         if count == 0:
-            return self.log.last_index
+            return 0
         if total > 0x7fffffff:
             raise LimitExceeded(f"{total} bytes in one batch are over the limit of 2 GiB; append them in parts")
         shared = buffer_new(<uint32_t>total)
@@ -433,18 +464,26 @@ cdef class RaftLog:
                 log_append(&self.log, &made)
         finally:
             buffer_release(shared)
-        return self.log.last_index
+        return 0
 
     def truncate(self, uint64_t index, /):
         """Remove ``index`` and everything behind it. Raises Compacted if a snapshot has it already."""
-        self.check_change(self.log.last_term or 1)
-        if index <= self.log.snapshot_index:
-            log_check(&self.log, index, False)
-        log_truncate(&self.log, index)
+        self.enter()
+        try:
+            self.check_change(self.log.last_term or 1)
+            if index <= self.log.snapshot_index:
+                log_check(&self.log, index, False)
+            log_truncate(&self.log, index)
+        finally:
+            quorate_leave(&self.busy)
 
     def compact(self, uint64_t index, /):
         """Remove everything up to and including ``index``. Costs what it removes. InvalidArgument behind the end."""
-        self.check_change(self.log.last_term or 1)
-        if index > self.log.last_index:
-            log_check(&self.log, index, False)
-        log_compact(&self.log, index)
+        self.enter()
+        try:
+            self.check_change(self.log.last_term or 1)
+            if index > self.log.last_index:
+                log_check(&self.log, index, False)
+            log_compact(&self.log, index)
+        finally:
+            quorate_leave(&self.busy)

@@ -10,7 +10,9 @@ cdef class Raft:
     cdef uint32_t busy
     cdef readonly object config
     cdef object failure
+    cdef int enter(self) except -1
     cdef int fail(self, object event) except -1
+    cdef object copy_state(self)
 
 
 cdef class LogView:

@@ -7,7 +7,7 @@ The rules live in the other modules of this folder; native callers use ``raft_st
 
 cimport cython
 from cython.operator cimport dereference, postincrement
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport uint64_t
 from libcpp.map cimport map as ordered_map
 
 from quorate.raft._configuration cimport (
@@ -40,6 +40,8 @@ from quorate.raft._types cimport (
     Log,
     Progress,
     Settings,
+    quorate_enter,
+    quorate_leave,
 )
 from quorate.raft._update cimport Update
 
@@ -48,15 +50,6 @@ from quorate.errors import ConfigError, InvalidArgument, InvariantBroken
 from quorate.raft._update import ROLE_NAMES
 from quorate.raft.mutations import MUTATIONS
 from quorate.raft.types import ProgressState, RaftState
-
-
-cdef extern from *:
-    """
-    static inline uint32_t quorate_enter(uint32_t *busy) { return __atomic_exchange_n(busy, 1u, __ATOMIC_ACQUIRE); }
-    static inline void quorate_leave(uint32_t *busy) { __atomic_store_n(busy, 0u, __ATOMIC_RELEASE); }
-    """
-    uint32_t quorate_enter(uint32_t *busy) noexcept nogil
-    void quorate_leave(uint32_t *busy) noexcept nogil
 
 
 BUILD = QUORATE_BUILD_NAME.decode()
@@ -225,6 +218,11 @@ cdef class Raft:
             log_clear(&self.core.log)
             del self.core
 
+    cdef int enter(self) except -1:
+        if quorate_enter(&self.busy):
+            raise InvalidArgument("another thread is in this Raft; calls to one node come one after the other")
+        return 0
+
     def step(self, Event event not None, /):
         """Take ``event`` in and return the :class:`Update` that follows from it.
 
@@ -233,8 +231,7 @@ cdef class Raft:
         """
         cdef Update update = Update.__new__(Update)
         cdef int failed
-        if quorate_enter(&self.busy):
-            raise InvalidArgument("another thread is in this Raft; steps of one node come one after the other")
+        self.enter()
         try:
             with nogil:
                 failed = raft_step(self.core, &event.native, &update.native)
@@ -250,7 +247,7 @@ cdef class Raft:
             if words == NULL:
                 words = broken_deeply(self.core)
             reason = words.decode() if words != NULL else "an invariant is broken"
-            self.failure = f"node {self.core.id}: {reason}. After {event!r}. State: {self.state()!r}"
+            self.failure = f"node {self.core.id}: {reason}. After {event!r}. State: {self.copy_state()!r}"
         raise InvariantBroken(self.failure)
 
     @property
@@ -308,18 +305,33 @@ cdef class Raft:
     @property
     def configuration(self):
         """The :class:`Configuration` in force: the newest in the log, committed or not (Raft §6)."""
-        return configuration_object(self.core.configuration_index, configuration_of(self.core))
+        self.enter()
+        try:
+            return configuration_object(self.core.configuration_index, configuration_of(self.core))
+        finally:
+            quorate_leave(&self.busy)
 
     def configuration_at(self, uint64_t index, /):
         """The :class:`Configuration` in force at ``index``, for a snapshot that ends there."""
         cdef uint64_t at
         cdef Configuration *found
-        log_check(&self.core.log, index, True)
-        found = log_configuration(&self.core.log, index, &at)
-        return configuration_object(at, found)
+        self.enter()
+        try:
+            log_check(&self.core.log, index, True)
+            found = log_configuration(&self.core.log, index, &at)
+            return configuration_object(at, found)
+        finally:
+            quorate_leave(&self.busy)
 
     def state(self):
         """A readable copy of everything that an operator would ask for."""
+        self.enter()
+        try:
+            return self.copy_state()
+        finally:
+            quorate_leave(&self.busy)
+
+    cdef object copy_state(self):
         cdef Core *core = self.core
         cdef ordered_map[uint64_t, Progress].iterator at = core.progress.begin()
         cdef Progress *peer
@@ -384,13 +396,21 @@ cdef class LogView:
     def term(self, uint64_t index, /):
         """The term at ``index``. Raises Compacted below the log, InvalidArgument behind it."""
         cdef uint64_t term
-        log_check(&self.raft.core.log, index, True)
-        log_term(&self.raft.core.log, index, &term)
-        return term
+        self.raft.enter()
+        try:
+            log_check(&self.raft.core.log, index, True)
+            log_term(&self.raft.core.log, index, &term)
+            return term
+        finally:
+            quorate_leave(&self.raft.busy)
 
     def entries(self, uint64_t lo, uint64_t hi, /):
         """The entries from ``lo`` to below ``hi``. Raises Compacted or InvalidArgument outside of the log."""
-        return log_entries(&self.raft.core.log, lo, hi)
+        self.raft.enter()
+        try:
+            return log_entries(&self.raft.core.log, lo, hi)
+        finally:
+            quorate_leave(&self.raft.busy)
 
     def __repr__(self):
         return f"<log of node {self.raft.core.id}: {self.first_index}..{self.last_index}>"

@@ -400,6 +400,17 @@ cdef extern from "quorate/raft/structs.hpp" nogil:
     const char *QUORATE_BUILD_NAME
 
 
+# One thread at a time in a handle: the flag is taken for the length of a call, and a second thread is refused. No lock, for
+# nobody has a reason to wait here, and nothing relies on the GIL.
+cdef extern from *:
+    """
+    static inline uint32_t quorate_enter(uint32_t *busy) { return __atomic_exchange_n(busy, 1u, __ATOMIC_ACQUIRE); }
+    static inline void quorate_leave(uint32_t *busy) { __atomic_store_n(busy, 0u, __ATOMIC_RELEASE); }
+    """
+    uint32_t quorate_enter(uint32_t *busy) noexcept nogil
+    void quorate_leave(uint32_t *busy) noexcept nogil
+
+
 # Each known bug that a debug build can put back; the numbers are those of the table in mutations.py.
 cdef enum:
     COMMIT_OLDER_TERM = 1
