@@ -28,7 +28,7 @@ cdef str NATIVE = "@=>!" if sys.byteorder == "big" else "@=<"
 cdef int get_buffer(object it, Py_buffer *view, int flags, str what) except -1:
     try:
         PyObject_GetBuffer(it, view, flags)
-    except BufferError as error:
+    except (BufferError, ValueError) as error:  # numpy raises ValueError
         kind = "writable C-contiguous" if flags & PyBUF_WRITABLE else "C-contiguous"
         raise InvalidArgument(f"{what} must be a {kind} buffer: {error}") from None
     return 0
