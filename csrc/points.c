@@ -4,10 +4,9 @@
 
 enum { SORT_SMALL = 24 };
 
-/* Least bits so that there are at least as many buckets as points. */
-static uint32_t bucket_bits(uint32_t count) {
-    return count <= 2 ? 1 : 32u - (uint32_t)__builtin_clz(count - 1);
-}
+/* Bits of the index: one to two points a bucket, because a small index stays in the cache and four compares cost less than
+ * a miss. */
+static uint32_t bucket_bits(uint32_t count) { return count < 4 ? 1 : 31u - (uint32_t)__builtin_clz(count); }
 
 size_t points_bytes(uint32_t count) {
     const size_t entries = (size_t)count + POINTS_PAD;
@@ -16,9 +15,9 @@ size_t points_bytes(uint32_t count) {
 
 void points_place(points *it, void *block, uint32_t count) {
     const size_t entries = (size_t)count + POINTS_PAD;
-    it->hashes = (uint64_t *)block;
-    it->buckets = (uint32_t *)(it->hashes + entries);
-    it->owners = (uint16_t *)(it->buckets + ((size_t)1 << bucket_bits(count)));
+    it->marks = (uint64_t *)block;
+    it->buckets = (uint32_t *)(it->marks + entries);
+    it->rests = (uint16_t *)(it->buckets + ((size_t)1 << bucket_bits(count)));
     it->count = count;
     it->shift = 64 - bucket_bits(count);
 }
@@ -73,32 +72,37 @@ void points_sort(uint64_t *hashes, uint32_t count) {
     else sort_from_byte(hashes, count, 56);
 }
 
+static inline uint64_t mark_of(uint64_t hash, uint16_t owner) { return (hash & ~(uint64_t)0xffff) | owner; }
+
+static inline int is_after(uint64_t mark, uint16_t rest, uint64_t other_mark, uint16_t other_rest) {
+    if (QUORATE_LIKELY(mark >> 16 != other_mark >> 16)) return mark > other_mark;
+    return rest > other_rest || (rest == other_rest && mark > other_mark);
+}
+
 /* Sorts the few points of one bucket. Shell's gaps keep a crowded bucket, which only chosen names could make, from going
  * quadratic. */
-static void sort_pairs(uint64_t *hashes, uint16_t *owners, uint32_t count) {
+static void sort_marks(uint64_t *marks, uint16_t *rests, uint32_t count) {
     static const uint32_t gaps[] = {701, 301, 132, 57, 23, 10, 4, 1};
     for (size_t g = count > 24 ? 0 : sizeof gaps / sizeof *gaps - 1; g < sizeof gaps / sizeof *gaps; g++) {
         const uint32_t gap = gaps[g];
         for (uint32_t i = gap; i < count; i++) {
-            const uint64_t h = hashes[i];
-            const uint16_t owner = owners[i];
+            const uint64_t mark = marks[i];
+            const uint16_t rest = rests[i];
             uint32_t j = i;
-            for (; j >= gap; j -= gap) {
-                const uint64_t other = hashes[j - gap];
-                if (other < h || (other == h && owners[j - gap] <= owner)) break;
-                hashes[j] = other;
-                owners[j] = owners[j - gap];
+            for (; j >= gap && is_after(marks[j - gap], rests[j - gap], mark, rest); j -= gap) {
+                marks[j] = marks[j - gap];
+                rests[j] = rests[j - gap];
             }
-            hashes[j] = h;
-            owners[j] = owner;
+            marks[j] = mark;
+            rests[j] = rest;
         }
     }
 }
 
 static void pad(points *it) {
     for (uint32_t i = 0; i < POINTS_PAD; i++) {
-        it->hashes[it->count + i] = UINT64_MAX;
-        it->owners[it->count + i] = it->count ? it->owners[0] : 0;
+        it->marks[it->count + i] = mark_of(UINT64_MAX, it->count ? points_owner_at(it, 0) : 0);
+        it->rests[it->count + i] = UINT16_MAX;
     }
 }
 
@@ -112,12 +116,12 @@ void points_build(points *it, const uint64_t *hashes, const uint16_t *owners) {
     /* Each bucket is filled from its end; so its number ends as the place of its first point. */
     for (uint32_t i = count; i-- > 0;) {
         const uint32_t place = --it->buckets[hashes[i] >> shift];
-        it->hashes[place] = hashes[i];
-        it->owners[place] = owners[i];
+        it->marks[place] = mark_of(hashes[i], owners[i]);
+        it->rests[place] = (uint16_t)hashes[i];
     }
     for (size_t b = 0; b < buckets; b++) {
         const uint32_t start = it->buckets[b], end = b + 1 < buckets ? it->buckets[b + 1] : count;
-        if (end - start > 1) sort_pairs(it->hashes + start, it->owners + start, end - start);
+        if (end - start > 1) sort_marks(it->marks + start, it->rests + start, end - start);
     }
     pad(it);
 }
@@ -127,18 +131,22 @@ static void build_index(points *it) {
     const size_t buckets = (size_t)1 << (64 - it->shift);
     size_t b = 0;
     for (uint32_t i = 0; i < it->count; i++)
-        for (const size_t home = (size_t)(it->hashes[i] >> it->shift); b <= home; b++) it->buckets[b] = i;
+        for (const size_t home = (size_t)(it->marks[i] >> it->shift); b <= home; b++) it->buckets[b] = i;
     for (; b < buckets; b++) it->buckets[b] = it->count;
 }
 
-/* Copies owners with those from `from` on moved by `step`; one vector instruction a dozen of them. */
-static void copy_owners(uint16_t *restrict to, const uint16_t *restrict of, uint32_t count, uint32_t from, int step) {
+/* Copies a run of points, owners from `from` on moved by `step`; a few instructions for several of them. */
+static void copy_run(points *it, uint32_t to, const points *base, uint32_t first, uint32_t last, uint32_t from, int step) {
+    const uint64_t *restrict of = base->marks + first;
+    uint64_t *restrict marks = it->marks + to;
+    const uint32_t size = last - first;
     if (step > 0)
-        for (uint32_t i = 0; i < count; i++) to[i] = (uint16_t)(of[i] + (of[i] >= from));
+        for (uint32_t i = 0; i < size; i++) marks[i] = of[i] + ((uint32_t)(of[i] & 0xffff) >= from);
     else if (step < 0)
-        for (uint32_t i = 0; i < count; i++) to[i] = (uint16_t)(of[i] - (of[i] >= from));
+        for (uint32_t i = 0; i < size; i++) marks[i] = of[i] - ((uint32_t)(of[i] & 0xffff) >= from);
     else
-        memcpy(to, of, count * sizeof *to);
+        memcpy(marks, of, size * sizeof *marks);
+    memcpy(it->rests + to, base->rests + first, size * sizeof *it->rests);
 }
 
 /* Fills the index of `it` from that of `base`, when `hashes` were added (step 1) or taken away (step -1): between two of them
@@ -164,16 +172,15 @@ void points_merge(points *it, const points *base, const uint64_t *hashes, uint32
         if (i < count) {
             end = base->count ? points_find(base, hashes[i]) : 0;
             /* Equal hashes stand in the order of their owners; a moved owner is above the new one. */
-            while (end < base->count && base->hashes[end] == hashes[i] && base->owners[end] < owner + !is_new) end++;
+            while (end < base->count && points_hash(base, end) == hashes[i] && points_owner_at(base, end) < owner + !is_new) end++;
             if (end < taken) end = taken;
         }
-        memcpy(it->hashes + written, base->hashes + taken, (end - taken) * sizeof *it->hashes);
-        copy_owners(it->owners + written, base->owners + taken, end - taken, owner, is_new ? 1 : 0);
+        copy_run(it, written, base, taken, end, owner, is_new ? 1 : 0);
         written += end - taken;
         taken = end;
         if (i < count) {
-            it->hashes[written] = hashes[i];
-            it->owners[written++] = owner;
+            it->marks[written] = mark_of(hashes[i], owner);
+            it->rests[written++] = (uint16_t)hashes[i];
         }
     }
     pad(it);
@@ -187,10 +194,9 @@ void points_drop(points *it, const points *base, const uint64_t *hashes, uint32_
         if (i < count) {
             end = points_find(base, hashes[i]);
             if (end < taken) end = taken; /* one of two equal points of this owner is gone already */
-            while (base->owners[end] != owner) end++;
+            while (points_owner_at(base, end) != owner) end++;
         }
-        memcpy(it->hashes + written, base->hashes + taken, (end - taken) * sizeof *it->hashes);
-        copy_owners(it->owners + written, base->owners + taken, end - taken, owner, is_gone ? -1 : 0);
+        copy_run(it, written, base, taken, end, owner, is_gone ? -1 : 0);
         written += end - taken;
         taken = end + 1;
     }
@@ -206,22 +212,17 @@ void points_find_many(const points *it, const uint64_t *hashes, int32_t *out, si
         for (size_t i = 0; i < size; i++) __builtin_prefetch(it->buckets + (h[i] >> it->shift));
         for (size_t i = 0; i < size; i++) {
             place[i] = it->buckets[h[i] >> it->shift];
-            __builtin_prefetch(it->hashes + place[i]);
-            __builtin_prefetch(it->owners + place[i]);
+            __builtin_prefetch(it->marks + place[i]);
         }
-        for (size_t i = 0; i < size; i++) {
-            const uint64_t *at = it->hashes + place[i];
-            for (;;) {
-                const unsigned before = (unsigned)(at[0] < h[i]) + (unsigned)(at[1] < h[i]) + (unsigned)(at[2] < h[i]) +
-                                        (unsigned)(at[3] < h[i]);
-                at += before;
-                if (QUORATE_LIKELY(before < 4)) break;
-            }
-            out[start + i] = it->owners[at - it->hashes];
-        }
+        for (size_t i = 0; i < size; i++) out[start + i] = points_owner_at(it, points_scan(it, place[i], h[i]));
     }
 }
 
 void points_arcs(const points *it, uint64_t *arcs) {
-    for (uint32_t i = 0; i < it->count; i++) arcs[it->owners[i]] += it->hashes[i] - it->hashes[i ? i - 1 : it->count - 1];
+    uint64_t before = it->count ? points_hash(it, it->count - 1) : 0;
+    for (uint32_t i = 0; i < it->count; i++) {
+        const uint64_t h = points_hash(it, i);
+        arcs[points_owner_at(it, i)] += h - before;
+        before = h;
+    }
 }

@@ -1,9 +1,13 @@
 /* The points of a consistent-hash ring: generate, sort, merge, drop, index, search. Knows nodes only as numbers; knows
  * nothing of their names' meaning, of weights or of Python.
  *
- * A ring is two parallel arrays, `hashes` in ascending order and `owners`, and an index: buckets[b] is the place of the first
- * point whose hash has the top bits b. Hashes are uniform, so a bucket holds one or two points, and a search is one load from
- * the index and a compare with the next few hashes: O(1) expected (Karger et al. 1997 need only "the next point").
+ * A ring is an array of marks in ascending order, and an index: buckets[b] is the place of the first point whose hash has the
+ * top bits b. Hashes are uniform, so a bucket holds one or two points, and a search is one load from the index and a compare
+ * with the next few marks: O(1) expected (Karger et al. 1997 need only "the next point").
+ *
+ * A mark is the upper 48 bits of the hash with the owner in the lower 16, so that a search of a ring that is too large for
+ * the cache waits for two loads and not for three. The lower 16 bits of the hash lie apart; a search needs them only if the
+ * upper 48 are equal, once in a billion for the largest of rings, and is exact in that case too.
  *
  * Order: by hash, then by owner. Owners are numbered in the order of their names, so equal hashes go to the lesser name.
  * The owner of a hash h is that of the first point at or after h, else of point 0. */
@@ -26,12 +30,15 @@ QUORATE_STATIC_ASSERT(RING_NODES_MAX <= UINT16_MAX, "an owner fits 16 bits");
 QUORATE_STATIC_ASSERT(RING_POINTS_MAX <= (1 << POINTS_BUCKET_BITS_MAX), "a bucket for each point at most");
 
 typedef struct points {
-    uint64_t *hashes;  /* count + POINTS_PAD */
+    uint64_t *marks;   /* count + POINTS_PAD; see above */
     uint32_t *buckets; /* one for each value of the top bits */
-    uint16_t *owners;  /* count + POINTS_PAD */
+    uint16_t *rests;   /* count + POINTS_PAD: the lower 16 bits of each hash */
     uint32_t count;
     uint32_t shift;    /* 64 - bits of the index, so that h >> shift is a bucket; always below 64 */
 } points;
+
+static inline uint64_t points_hash(const points *it, uint32_t i) { return (it->marks[i] & ~(uint64_t)0xffff) | it->rests[i]; }
+static inline uint16_t points_owner_at(const points *it, uint32_t i) { return (uint16_t)it->marks[i]; }
 
 /* Bytes that points of this count need, as one block. */
 size_t points_bytes(uint32_t count);
@@ -74,18 +81,23 @@ void points_find_many(const points *it, const uint64_t *hashes, int32_t *out, si
 /* Adds to arcs[owner] how many hashes each owner has, modulo 2^64. So if all end at 0, the owner of point 0 has all 2^64. */
 void points_arcs(const points *it, uint64_t *arcs);
 
-/* Where the first point at or after h is; `count` (a pad with the owner of point 0) when there is none. */
-static inline uint32_t points_find(const points *it, uint64_t h) {
-    const uint64_t *at = it->hashes + it->buckets[h >> it->shift];
+/* From a bucket's first point on to the first at or after h; `count` (a pad with the owner of point 0) when there is none. */
+static inline uint32_t points_scan(const points *it, uint32_t place, uint64_t h) {
+    const uint64_t *at = it->marks + place;
+    const uint64_t upper = h & ~(uint64_t)0xffff;
+    unsigned before;
     /* Four compares without a branch, because how many points of the bucket lie before h cannot be predicted. */
-    for (;;) {
-        const unsigned before = (unsigned)(at[0] < h) + (unsigned)(at[1] < h) + (unsigned)(at[2] < h) + (unsigned)(at[3] < h);
+    do {
+        before = (unsigned)(at[0] < upper) + (unsigned)(at[1] < upper) + (unsigned)(at[2] < upper) + (unsigned)(at[3] < upper);
         at += before;
-        if (QUORATE_LIKELY(before < 4)) return (uint32_t)(at - it->hashes);
-    }
+    } while (QUORATE_UNLIKELY(before == 4));
+    place = (uint32_t)(at - it->marks);
+    while (QUORATE_UNLIKELY(it->marks[place] >> 16 == h >> 16 && it->rests[place] < (uint16_t)h)) place++;
+    return place;
 }
 
-static inline uint16_t points_owner(const points *it, uint64_t h) { return it->owners[points_find(it, h)]; }
+static inline uint32_t points_find(const points *it, uint64_t h) { return points_scan(it, it->buckets[h >> it->shift], h); }
+static inline uint16_t points_owner(const points *it, uint64_t h) { return points_owner_at(it, points_find(it, h)); }
 
 #ifdef __cplusplus
 }

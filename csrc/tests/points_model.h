@@ -15,7 +15,7 @@ static inline points points_new(uint32_t count) {
     return it;
 }
 
-static inline void points_free(points *it) { free(it->hashes); }
+static inline void points_free(points *it) { free(it->marks); }
 
 /* The lookup by definition: the least (hash, owner) at or after h, else the least of all. */
 static inline uint16_t model_owner(const uint64_t *hashes, const uint16_t *owners, uint32_t count, uint64_t h) {
@@ -32,21 +32,22 @@ static inline uint16_t model_owner(const uint64_t *hashes, const uint16_t *owner
 static inline void check_points(const points *it) {
     const uint32_t buckets = it->shift == 64 ? 1 : 1u << (64 - it->shift);
     for (uint32_t i = 1; i < it->count; i++) {
-        check_that(it->hashes[i - 1] <= it->hashes[i]);
-        check_that(it->hashes[i - 1] < it->hashes[i] || it->owners[i - 1] <= it->owners[i]);
+        check_that(points_hash(it, i - 1) <= points_hash(it, i));
+        check_that(points_hash(it, i - 1) < points_hash(it, i) || points_owner_at(it, i - 1) <= points_owner_at(it, i));
     }
-    for (uint32_t i = 0; i < POINTS_PAD; i++) check_that(it->hashes[it->count + i] == UINT64_MAX);
-    for (uint32_t i = 0; it->count && i < POINTS_PAD; i++) check_that(it->owners[it->count + i] == it->owners[0]);
+    for (uint32_t i = 0; i < POINTS_PAD; i++) check_that(points_hash(it, it->count + i) == UINT64_MAX);
+    for (uint32_t i = 0; it->count && i < POINTS_PAD; i++)
+        check_that(points_owner_at(it, it->count + i) == points_owner_at(it, 0));
     for (uint32_t b = 0, i = 0; b < buckets; b++) {
-        while (i < it->count && it->hashes[i] >> it->shift < b) i++;
+        while (i < it->count && points_hash(it, i) >> it->shift < b) i++;
         check_that(it->buckets[b] == i);
     }
 }
 
 static inline void check_same(const points *a, const points *b) {
     check_that(a->count == b->count && a->shift == b->shift);
-    check_that(!memcmp(a->hashes, b->hashes, (a->count + POINTS_PAD) * sizeof *a->hashes));
-    check_that(!a->count || !memcmp(a->owners, b->owners, (a->count + POINTS_PAD) * sizeof *a->owners));
+    check_that(!memcmp(a->marks, b->marks, (a->count + POINTS_PAD) * sizeof *a->marks));
+    check_that(!memcmp(a->rests, b->rests, (a->count + POINTS_PAD) * sizeof *a->rests));
     check_that(!memcmp(a->buckets, b->buckets, sizeof *a->buckets << (64 - a->shift)));
 }
 

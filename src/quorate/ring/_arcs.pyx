@@ -5,7 +5,7 @@
 from cpython.mem cimport PyMem_RawCalloc, PyMem_RawFree
 from libc.stdint cimport UINT64_MAX, int32_t, uint32_t, uint64_t
 
-from quorate.ring._points cimport c_points, points_arcs, points_find
+from quorate.ring._points cimport c_points, points_arcs, points_find, points_hash, points_owner_at
 
 from quorate.ring.values import Move, Range
 
@@ -14,7 +14,7 @@ cdef object WHOLE = 2**64
 
 cdef list points_list(const c_points *it, tuple names):
     cdef Py_ssize_t i
-    return [(it.hashes[i], names[it.owners[i]]) for i in range(it.count)]
+    return [(points_hash(it, i), names[points_owner_at(it, i)]) for i in range(it.count)]
 
 
 cdef list ranges_list(const c_points *it, tuple names):
@@ -25,20 +25,20 @@ cdef list ranges_list(const c_points *it, tuple names):
     for i in range(it.count):
         # Of equal hashes the first rules, and the pad after the last point has the owner of the first. A range ends behind
         # its point if the next hash has another owner.
-        if i and it.hashes[i] == it.hashes[i - 1]:
+        if i and points_hash(it, i) == points_hash(it, i - 1):
             continue
-        if it.hashes[i] != UINT64_MAX and it.owners[next_place(it, i)] != it.owners[i]:
-            found.append(Range(start, it.hashes[i] + 1, names[it.owners[i]]))
-            start = it.hashes[i] + 1
+        if points_hash(it, i) != UINT64_MAX and points_owner_at(it, next_place(it, i)) != points_owner_at(it, i):
+            found.append(Range(start, points_hash(it, i) + 1, names[points_owner_at(it, i)]))
+            start = points_hash(it, i) + 1
     if it.count:
-        found.append(Range(start, WHOLE, names[it.owners[points_find(it, start)]]))
+        found.append(Range(start, WHOLE, names[points_owner_at(it, points_find(it, start))]))
     return found
 
 
 cdef uint32_t next_place(const c_points *it, uint32_t i) noexcept nogil:
     """The first point, or pad, of a greater hash than point i."""
-    cdef uint64_t h = it.hashes[i]
-    while i < it.count and it.hashes[i] == h:
+    cdef uint64_t h = points_hash(it, i)
+    while i < it.count and points_hash(it, i) == h:
         i += 1
     return i
 
@@ -59,7 +59,7 @@ cdef dict shares(const c_points *it, tuple names):
         PyMem_RawFree(arcs)
     if nodes and not any_arc:
         # 2**64 is 0 in 64 bits: the node of the first point has it all.
-        result[names[it.owners[0]]] = 1.0
+        result[names[points_owner_at(it, 0)]] = 1.0
     return result
 
 
@@ -83,9 +83,9 @@ cdef list moves_list(const c_points *a, tuple a_names, const c_points *b, tuple 
             same[k] = places.get(b_names[k], -1)
         while True:
             # The next stretch of two owners ends at the nearer of the two next points; the pads end both at 2**64 - 1.
-            last = min(a.hashes[i], b.hashes[j])
-            source = a.owners[i] if a.count else -1
-            target = b.owners[j] if b.count else -1
+            last = min(points_hash(a, i), points_hash(b, j))
+            source = points_owner_at(a, i) if a.count else -1
+            target = points_owner_at(b, j) if b.count else -1
             if source >= 0 and target >= 0 and same[target] == source:
                 source = target = -1
             if source != old_source or target != old_target:
@@ -97,9 +97,9 @@ cdef list moves_list(const c_points *a, tuple a_names, const c_points *b, tuple 
                 if source != -1 or target != -1:
                     found.append(moved(since, WHOLE, a_names, b_names, source, target))
                 return found
-            while i < a.count and a.hashes[i] == last:
+            while i < a.count and points_hash(a, i) == last:
                 i += 1
-            while j < b.count and b.hashes[j] == last:
+            while j < b.count and points_hash(b, j) == last:
                 j += 1
             start = last + 1
     finally:

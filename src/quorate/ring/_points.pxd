@@ -6,9 +6,9 @@ cdef extern from "points.h":
     enum:
         POINTS_BATCH
     ctypedef struct c_points "points":
-        uint64_t *hashes
+        uint64_t *marks
         uint32_t *buckets
-        uint16_t *owners
+        uint16_t *rests
         uint32_t count
         uint32_t shift
     size_t points_bytes(uint32_t count) noexcept nogil
@@ -24,6 +24,8 @@ cdef extern from "points.h":
     void points_find_many(const c_points *it, const uint64_t *hashes, int32_t *out, size_t n) noexcept nogil
     void points_arcs(const c_points *it, uint64_t *arcs) noexcept nogil
     uint32_t points_find(const c_points *it, uint64_t h) noexcept nogil
+    uint64_t points_hash(const c_points *it, uint32_t i) noexcept nogil
+    uint16_t points_owner_at(const c_points *it, uint32_t i) noexcept nogil
     uint16_t points_owner(const c_points *it, uint64_t h) noexcept nogil
 
 # One node's numbers; its name is at the same place of Ring._names.

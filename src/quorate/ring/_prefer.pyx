@@ -5,7 +5,7 @@ from cpython.mem cimport PyMem_RawCalloc, PyMem_RawFree
 from cpython.tuple cimport PyTuple_GET_ITEM, PyTuple_GET_SIZE
 from libc.stdint cimport uint8_t, uint16_t, uint32_t
 
-from quorate.ring._points cimport c_points, node_state
+from quorate.ring._points cimport c_points, node_state, points_owner_at
 
 
 cdef Py_ssize_t nodes_up_to(const uint32_t *sizes, Py_ssize_t zones, Py_ssize_t each) noexcept nogil:
@@ -26,7 +26,7 @@ cdef tuple first_distinct(const c_points *it, uint32_t at, Py_ssize_t n, tuple n
         raise MemoryError()
     try:
         while found < n:
-            owner = it.owners[at]
+            owner = points_owner_at(it, at)
             if not seen[owner]:
                 seen[owner] = True
                 found_names.append(<object>PyTuple_GET_ITEM(names, owner))
@@ -62,7 +62,7 @@ cdef tuple spread(const c_points *it, uint32_t at, Py_ssize_t n, tuple names, co
                 low = middle + 1
         room = n - nodes_up_to(sizes, zones, low)
         while found < n:
-            owner = it.owners[at]
+            owner = points_owner_at(it, at)
             if not seen[owner]:
                 seen[owner] = True
                 zone = nodes[owner].zone

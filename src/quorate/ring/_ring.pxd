@@ -6,7 +6,7 @@ from quorate.ring._points cimport c_points, node_state
 
 
 cdef class Ring:
-    cdef c_points _points      # arrays in one block that this ring owns: _points.hashes is its start
+    cdef c_points _points      # arrays in one block that this ring owns: _points.marks is its start
     cdef node_state *_nodes    # owned; one for each name
     cdef tuple _names          # exact str, ascending
     cdef tuple _zones          # one for each name, None where not stated; None for the whole if none is stated

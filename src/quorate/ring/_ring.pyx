@@ -34,6 +34,7 @@ from quorate.ring._points cimport (
     points_generate,
     points_merge,
     points_owner,
+    points_owner_at,
     points_place,
     points_sort,
 )
@@ -111,7 +112,7 @@ cdef class Ring:
         self._build()
 
     def __dealloc__(self):
-        PyMem_RawFree(self._points.hashes)
+        PyMem_RawFree(self._points.marks)
         PyMem_RawFree(self._nodes)
 
     # Making.
@@ -130,7 +131,7 @@ cdef class Ring:
         block = PyMem_RawMalloc(points_bytes(<uint32_t>count))
         if block == NULL:
             raise MemoryError()
-        PyMem_RawFree(self._points.hashes)
+        PyMem_RawFree(self._points.marks)
         points_place(&self._points, block, <uint32_t>count)
         return 0
 
@@ -360,7 +361,7 @@ cdef class Ring:
         result = PyTuple_New(n)
         # Every node has a point, so that the walk ends within one turn.
         while True:
-            owner = self._points.owners[at]
+            owner = points_owner_at(&self._points, at)
             for i in range(found):
                 if near[i] == owner:
                     break
