@@ -351,7 +351,7 @@ cdef class Raft:
         return RaftState(
             core.id, ROLE_NAMES[core.role], core.current_term, core.voted_for, core.leader, core.commit_index,
             core.last_applied, core.log.snapshot_index + 1, core.log.last_index, core.log.snapshot_index,
-            core.persisted_index, self.configuration, progress, core.transfer_target,
+            core.persisted_index, configuration_object(core.configuration_index, configuration_of(core)), progress, core.transfer_target,
             {REJECTION_NAMES[i]: core.rejected[i] for i in range(REJECTIONS) if core.rejected[i]},
             core.lease_until, next_deadline(core), core.uncommitted_bytes, core.failed,
         )
