@@ -21,6 +21,7 @@ __all__ = ["main"]
 COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     # name: (module, object in it, the line that `quorate --help` shows)
     "ring": ("quorate.cli.ring", "ring", "Consistent hashing: who owns which key, and what moves."),
+    "sim": ("quorate.cli.sim", "sim", "Simulated clusters over many seeds: which one breaks a rule?"),
 }
 """Help is written here too, so that ``quorate --help`` imports no command."""
 

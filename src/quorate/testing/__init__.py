@@ -1,0 +1,53 @@
+"""Test your own system as Quorate is tested: simulated clusters, seeded faults, histories, a linearizability checker.
+
+- :class:`SimCluster`: production cores in simulated time, driven by one seed, with your state machine or registers.
+- :class:`History` and :func:`check`: record what clients saw, and judge it.
+- the pytest fixture ``sim_cluster`` (see :mod:`quorate.testing.fixtures`).
+
+Names are imported when they are used, because pytest imports this package in every run of its users, for the fixture.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from quorate.testing.cluster import SimCluster, SimulationFailed
+    from quorate.testing.history import NEVER, History, Operation
+    from quorate.testing.linearizability import MUTEX, REGISTER, Model, Verdict, check
+    from quorate.testing.machine import Registers, StateMachine
+    from quorate.testing.profiles import PROFILES, Profile
+    from quorate.testing.runner import Outcome, find_violation, run_many, run_seed
+
+__all__ = [
+    "MUTEX",
+    "NEVER",
+    "PROFILES",
+    "REGISTER",
+    "History",
+    "Model",
+    "Operation",
+    "Outcome",
+    "Profile",
+    "Registers",
+    "SimCluster",
+    "SimulationFailed",
+    "StateMachine",
+    "Verdict",
+    "check",
+    "find_violation",
+    "run_many",
+    "run_seed",
+]
+
+_PARTS = ("cluster", "history", "linearizability", "machine", "profiles", "runner")
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        for part in _PARTS:
+            module = importlib.import_module(f"{__name__}.{part}")
+            if name in module.__all__:
+                return getattr(module, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

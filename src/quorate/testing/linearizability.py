@@ -1,0 +1,268 @@
+"""Is a history linearizable? Judges what clients saw; knows nothing of how it came about.
+
+The search is Wing and Gong's ("Testing and verifying concurrent objects", 1993) in the just-in-time form of Lowe
+("Testing for linearizability", 2017): walk through the calls and replies in order and keep the set of *configurations*
+that are still possible, each a state of the object and the set of open operations that have already taken effect in
+it. Only when an operation replies must it have taken effect, so only then are others put before it. Two things keep
+the set small:
+
+- each key is judged alone (linearizability is local: Herlihy and Wing 1990, theorem 1);
+- open operations have small slot numbers that are reused, so that a configuration is an int of as many bits as there
+are
+  operations open at once, however long the history is.
+
+An operation without reply stays open for ever and would double the set again and again. For a register whose writes
+have unique values :func:`bounded` removes all of these first: a write that nobody saw may be left out, and one that
+somebody saw happened before that reader's reply.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple, TypeAlias
+
+from quorate.testing.history import NEVER, Operation
+
+__all__ = ["MUTEX", "REGISTER", "Model", "Verdict", "bounded", "check", "check_key"]
+
+State: TypeAlias = Hashable
+Step: TypeAlias = Callable[[Any, Operation], "tuple[bool, Any]"]
+CONFIGURATIONS_MAX: Final = 200_000
+"""The search gives up, and says so, when more configurations than this are possible at once."""
+
+
+class Model(NamedTuple):
+    """A sequential object: its first state, and what one operation does to a state.
+
+    ``step(state, operation)`` returns whether the operation may answer as it did in this state, and the state after it.
+    If ``operation.reply`` is NEVER any answer is possible. States must be hashable.
+    """
+
+    initial: State
+    step: Step
+    is_read: Callable[[Operation], bool] = lambda operation: False
+    """True only for an operation that changes no state at all, whenever it happens."""
+    prepare: Callable[[list[Operation]], tuple[list[Operation], bool]] = lambda operations: (operations, True)
+    """Makes the history of one key cheaper to judge. If the second value is False it dropped choices: what passes then
+    is linearizable, and what does not pass is judged again in full."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What :func:`check` found. ``linearizable`` is None if the search gave up on a key (and no other key is wrong)."""
+
+    linearizable: bool | None
+    operations: int
+    key: Hashable = None
+    operation: Operation | None = None
+    states: tuple[State, ...] = ()
+    pending: tuple[Operation, ...] = field(default=(), repr=False)
+    before: tuple[Operation, ...] = field(default=(), repr=False)
+
+    def __bool__(self) -> bool:
+        return self.linearizable is True
+
+    def explain(self) -> str:
+        """A few lines for a person: which reply cannot be explained, and from what."""
+        if self.linearizable:
+            return f"{self.operations} operations are linearizable"
+        what = "not linearizable" if self.linearizable is False else "undecided (too many operations open at once)"
+        lines = [f"key {self.key!r} is {what} at: {self.operation!r}"]
+        lines.append(f"  possible states before it: {', '.join(map(repr, self.states)) or 'none'}")
+        lines += [f"  open then:   {operation!r}" for operation in self.pending]
+        lines += [f"  done before: {operation!r}" for operation in self.before]
+        return "\n".join(lines)
+
+
+def _register(value: Any, operation: Operation) -> tuple[bool, Any]:
+    kind = operation.kind
+    if kind == "read":
+        return operation.reply == NEVER or operation.result == value, value
+    if kind == "write":
+        return True, operation.argument
+    if kind == "cas":
+        expected, new = operation.argument
+        happens = value == expected
+        if operation.reply != NEVER and bool(operation.result) != happens:
+            return False, value
+        return True, new if happens else value
+    raise ValueError(f"a register has read, write and cas, not {kind!r}")
+
+
+def _reads_register(operation: Operation) -> bool:
+    return operation.kind == "read" or (operation.kind == "cas" and operation.result is False)
+
+
+def _mutex(holder: Any, operation: Operation) -> tuple[bool, Any]:
+    if operation.kind == "acquire":
+        return holder is None, operation.client
+    if operation.kind == "release":
+        return holder == operation.client, None
+    raise ValueError(f"a mutex has acquire and release, not {operation.kind!r}")
+
+
+def bounded(operations: list[Operation]) -> tuple[list[Operation], bool]:
+    """Give every operation of a register with unique values an end, or leave it out; say whether that is exact.
+
+    It is not exact after a failed cas, which can witness a value that nobody read. If two writes have the same value
+    nothing is changed. ``operations`` are those of one key.
+    """
+    if all(operation.reply != NEVER for operation in operations):
+        return operations, True
+    written = [_new_value(operation) for operation in operations if operation.kind != "read"]
+    if len({None, *written}) != len(written) + 1:
+        return operations, True
+    exact = not any(operation.kind == "cas" and operation.result is False for operation in operations)
+    observed: dict[Any, int] = {}
+    kept = operations
+    # An open cas that was observed is itself an observer, with a new bound: repeat until nothing changes.
+    while True:
+        for operation in kept:
+            seen = operation.result if operation.kind == "read" else _expected(operation)
+            if seen is not None and operation.reply < observed.get(seen, NEVER):
+                observed[seen] = operation.reply
+        after = [
+            operation._replace(result=True, reply=observed[_new_value(operation)])
+            if operation.reply == NEVER and observed.get(_new_value(operation), 0) > operation.call
+            else operation
+            for operation in kept
+            if operation.kind != "read" or operation.reply != NEVER
+        ]
+        if after == kept:
+            return [operation for operation in kept if operation.reply != NEVER], exact
+        kept = after
+
+
+def _new_value(operation: Operation) -> Any:
+    return operation.argument[1] if operation.kind == "cas" else operation.argument
+
+
+def _expected(operation: Operation) -> Any:
+    return operation.argument[0] if operation.kind == "cas" and operation.result is True else None
+
+
+REGISTER: Final = Model(None, _register, _reads_register, bounded)
+"""One value, None at first; ``read``, ``write``, ``cas``."""
+MUTEX: Final = Model(None, _mutex)
+"""A lock: ``acquire`` and ``release`` by ``client``; a reply means that it was done."""
+
+
+def check(operations: Iterable[Operation], model: Model = REGISTER) -> Verdict:
+    """Judge a history, each key alone; returns the first key that is wrong, or a verdict that is true.
+
+    >>> def op(client, kind, argument, result, call, reply):
+    ...     return Operation(client, "x", kind, argument, result, call, reply)
+    >>> bool(check([op(1, "write", 5, None, 1, 2), op(2, "read", None, 5, 3, 4)]))
+    True
+    >>> stale = check([op(1, "write", 5, None, 1, 2), op(2, "read", None, None, 3, 4)])
+    >>> print(stale.explain())
+    key 'x' is not linearizable at: client 2 [3, 4] read() of 'x' → None
+      possible states before it: 5
+      done before: client 1 [1, 2] write(5) of 'x'
+    """
+    by_key: dict[Hashable, list[Operation]] = {}
+    count = 0
+    for operation in operations:
+        by_key.setdefault(operation.key, []).append(operation)
+        count += 1
+    undecided = None
+    for of_key in by_key.values():
+        verdict = check_key(of_key, model)
+        if verdict.linearizable is False:
+            return verdict
+        if verdict.linearizable is None:
+            undecided = verdict
+    return Verdict(True, count) if undecided is None else undecided
+
+
+def check_key(operations: list[Operation], model: Model = REGISTER) -> Verdict:
+    """Judge the history of one object."""
+    prepared, exact = model.prepare(operations)
+    verdict = _search(prepared, model)
+    return verdict if verdict or exact else _search(operations, model)
+
+
+def _search(prepared: list[Operation], model: Model) -> Verdict:
+    step, is_read = model.step, model.is_read
+    # `bounded` may give a write the reply of its first observer, never the place of a call: no reply ties with a call.
+    events = [(operation.call, 1, number) for number, operation in enumerate(prepared)]
+    events += [(operation.reply, 0, number) for number, operation in enumerate(prepared) if operation.reply != NEVER]
+    events.sort()
+
+    slot_of = [0] * len(prepared)
+    free: list[int] = []
+    slots = 0
+    open_: dict[int, Operation] = {}  # slot bit → operation that may change the state
+    open_reads: dict[int, Operation] = {}
+    configurations: set[tuple[int, Any]] = {(0, model.initial)}
+    for _, is_call, number in events:
+        operation = prepared[number]
+        if is_call:
+            if free:
+                bit = free.pop()
+            else:
+                bit = 1 << slots
+                slots += 1
+            slot_of[number] = bit
+            if is_read(operation):
+                # A read takes effect in a configuration as soon as it can: that never takes a possibility away.
+                open_reads[bit] = operation
+                configurations = {
+                    (mask | bit if step(state, operation)[0] else mask, state) for mask, state in configurations
+                }
+            else:
+                open_[bit] = operation
+            continue
+        bit = slot_of[number]
+        after: set[tuple[int, Any]] = set()
+        todo = list(configurations)
+        seen = set(todo)
+        while todo:
+            mask, state = todo.pop()
+            if mask & bit:
+                after.add((mask & ~bit, state))
+                continue
+            for other, candidate in open_.items():
+                if mask & other:
+                    continue
+                possible, then = step(state, candidate)
+                if not possible:
+                    continue
+                then_mask = mask | other
+                for read_bit, read in open_reads.items():
+                    if not then_mask & read_bit and step(then, read)[0]:
+                        then_mask |= read_bit
+                configuration = (then_mask, then)
+                if configuration not in seen:
+                    seen.add(configuration)
+                    todo.append(configuration)
+            if len(seen) > CONFIGURATIONS_MAX:
+                return _verdict(None, prepared, operation, configurations, {**open_, **open_reads})
+        open_.pop(bit, None)
+        open_reads.pop(bit, None)
+        if not after:
+            return _verdict(False, prepared, operation, configurations, {**open_, **open_reads})
+        free.append(bit)
+        configurations = after
+    return Verdict(True, len(prepared))
+
+
+def _verdict(
+    linearizable: bool | None,
+    operations: list[Operation],
+    operation: Operation,
+    configurations: set[tuple[int, Any]],
+    open_: dict[int, Operation],
+) -> Verdict:
+    before = sorted((each for each in operations if each.reply < operation.call), key=lambda each: each.reply)
+    states = {repr(state): state for _, state in configurations}
+    return Verdict(
+        linearizable,
+        len(operations),
+        operation.key,
+        operation,
+        tuple(states[name] for name in sorted(states)),
+        tuple(open_.values()),
+        tuple(before[-6:]),
+    )
