@@ -335,7 +335,8 @@ cdef int finish(Core *core, Update *update) except -1 nogil:
             update.messages_after.clear()
         update.messages_after.swap(update.messages)
 
-    if core.applying == core.last_applied and core.applying < core.commit_index:
+    # While a snapshot is being loaded the state machine is not fed: what it applied meanwhile would be overwritten.
+    if core.applying == core.last_applied and core.applying < core.commit_index and not core.incoming.done:
         update.apply_index = core.applying + 1
         size = 0
         index = core.applying + 1

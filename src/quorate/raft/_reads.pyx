@@ -59,7 +59,7 @@ cdef bint lease_holds(Core *core) noexcept nogil:
 cdef int read_asked(Core *core, Update *update, uint64_t id, uint64_t asker) except -1 nogil:
     """The leader takes a read in. ``asker`` is itself or the follower that forwarded it."""
     cdef PendingRead pending
-    if core.pending_reads.size() >= core.settings.max_pending_reads:
+    if core.pending_reads.size() + core.ready_reads.size() >= core.settings.max_pending_reads:
         return answer(core, update, id, asker, 0, OVERLOADED)
     pending.id = id
     pending.asker = asker
@@ -123,7 +123,7 @@ cdef int read_forward(Core *core, Update *update, uint64_t id) except -1 nogil:
     cdef Message *made
     if core.leader == 0 or not core.settings.forward:
         return answer(core, update, id, core.id, 0, NO_LEADER)
-    if core.forwarded_reads.size() >= core.settings.max_pending_reads:
+    if core.forwarded_reads.size() + core.ready_reads.size() >= core.settings.max_pending_reads:
         return answer(core, update, id, core.id, 0, OVERLOADED)
     core.read_token += 1
     forwarded.token = core.read_token

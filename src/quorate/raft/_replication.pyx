@@ -409,8 +409,8 @@ cdef int on_append_entries_response(Core *core, Update *update, const Message *m
     if message.index > peer.match_index:
         peer.match_index = message.index
         peer.next_index = max(peer.next_index, message.index + 1)
-        if peer.mode == SNAPSHOT and peer.match_index >= core.log.snapshot_index:
-            # Whether by our snapshot or by another's: the log can go on from where the peer is.
+        if peer.mode == SNAPSHOT and peer.match_index >= min(peer.snapshot_index, core.log.snapshot_index):
+            # Installed, or caught up by itself. If the log was cut further meanwhile, the next snapshot begins from here.
             begin_replication(peer)
         elif peer.mode == PROBE:
             begin_replication(peer)
