@@ -1,5 +1,9 @@
-/* The long paths of XXH3-64, and XXH64. The loops over accumulators are plain C that gcc and clang turn into vector code. */
+/* The long paths of XXH3-64, and XXH64. */
 #include "xxh3.h"
+
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
 
 enum { STRIPE = 64, LANES = 8, STRIPES_A_BLOCK = 16, BLOCK = STRIPE * STRIPES_A_BLOCK };
 
@@ -27,12 +31,34 @@ static uint64_t hash_129_to_240(const uint8_t *at, size_t length, uint64_t seed)
     return xxh3_avalanche(sum + end);
 }
 
-static inline void accumulate(uint64_t *restrict lanes, const uint8_t *restrict at, const uint64_t *restrict secret) {
-    uint64_t value[LANES], key[LANES];
-    for (size_t i = 0; i < LANES; i++) value[i] = load_le64(at + 8 * i);
-    for (size_t i = 0; i < LANES; i++) key[i] = value[i] ^ secret[i];
-    for (size_t i = 0; i < LANES; i++) lanes[i] += value[i ^ 1] + (key[i] & 0xffffffffu) * (key[i] >> 32);
+/* Takes in stripes of 64 bytes; each uses the secret from one word further on. */
+#ifdef __SSE2__
+static inline void accumulate(uint64_t *lanes, const uint8_t *at, const uint64_t *secret, size_t stripes) {
+    __m128i pairs[LANES / 2];
+    for (size_t i = 0; i < LANES / 2; i++) pairs[i] = _mm_loadu_si128((const __m128i *)(const void *)(lanes + 2 * i));
+    for (size_t n = 0; n < stripes; n++, at += STRIPE, secret++) {
+        for (size_t i = 0; i < LANES / 2; i++) {
+            const __m128i value = _mm_loadu_si128((const __m128i *)(const void *)(at + 16 * i));
+            const __m128i key = _mm_xor_si128(value, _mm_loadu_si128((const __m128i *)(const void *)(secret + 2 * i)));
+            const __m128i product = _mm_mul_epu32(key, _mm_srli_epi64(key, 32));
+            const __m128i swapped = _mm_shuffle_epi32(value, _MM_SHUFFLE(1, 0, 3, 2));
+            pairs[i] = _mm_add_epi64(pairs[i], _mm_add_epi64(product, swapped));
+        }
+    }
+    for (size_t i = 0; i < LANES / 2; i++) _mm_storeu_si128((__m128i *)(void *)(lanes + 2 * i), pairs[i]);
 }
+#else
+static inline void accumulate(uint64_t *lanes, const uint8_t *at, const uint64_t *secret, size_t stripes) {
+    for (size_t n = 0; n < stripes; n++, at += STRIPE, secret++) {
+        uint64_t value[LANES];
+        for (size_t i = 0; i < LANES; i++) value[i] = load_le64(at + 8 * i);
+        for (size_t i = 0; i < LANES; i++) {
+            const uint64_t key = value[i] ^ secret[i];
+            lanes[i] += value[i ^ 1] + (key & 0xffffffffu) * (key >> 32);
+        }
+    }
+}
+#endif
 
 static inline void scramble(uint64_t *restrict lanes, const uint64_t *restrict secret) {
     for (size_t i = 0; i < LANES; i++) lanes[i] = (lanes[i] ^ (lanes[i] >> 47) ^ secret[i]) * XXH_PRIME32_1;
@@ -48,14 +74,14 @@ static uint64_t hash_over_240(const uint8_t *at, size_t length, uint64_t seed) {
     }
     const size_t blocks = (length - 1) / BLOCK;
     for (size_t block = 0; block < blocks; block++) {
-        for (size_t i = 0; i < STRIPES_A_BLOCK; i++) accumulate(lanes, at + block * BLOCK + i * STRIPE, secret + i);
+        accumulate(lanes, at + block * BLOCK, secret, STRIPES_A_BLOCK);
         scramble(lanes, secret + 16);
     }
     const size_t stripes = (length - 1 - blocks * BLOCK) / STRIPE;
-    for (size_t i = 0; i < stripes; i++) accumulate(lanes, at + blocks * BLOCK + i * STRIPE, secret + i);
+    accumulate(lanes, at + blocks * BLOCK, secret, stripes);
     /* The last stripe overlaps what came before and uses the secret from byte 192 - 64 - 7. */
     for (size_t i = 0; i < LANES; i++) odd[i] = secret_at(secret, 121 + 8 * i);
-    accumulate(lanes, at + length - STRIPE, odd);
+    accumulate(lanes, at + length - STRIPE, odd, 1);
 
     uint64_t sum = length * XXH_PRIME64_1;
     for (size_t i = 0; i < LANES; i += 2)

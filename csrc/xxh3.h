@@ -95,6 +95,12 @@ static inline uint64_t xxh3_64_4to8(const uint8_t *at, size_t length, uint64_t s
     return h ^ (h >> 28);
 }
 
+/* The hash of a number's eight bytes in little-endian order, whatever the machine's. */
+static inline uint64_t xxh3_64_of_number(uint64_t number, uint64_t seed) {
+    number = QUORATE_LE64(number);
+    return xxh3_64_4to8((const uint8_t *)&number, sizeof number, seed);
+}
+
 static inline uint64_t xxh3_64_9to16(const uint8_t *at, size_t length, uint64_t seed) {
     const uint64_t low = load_le64(at) ^ ((xxh3_secret[3] ^ xxh3_secret[4]) + seed);
     const uint64_t high = load_le64(at + length - 8) ^ ((xxh3_secret[5] ^ xxh3_secret[6]) - seed);

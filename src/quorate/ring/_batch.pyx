@@ -16,7 +16,7 @@ from cpython.buffer cimport (
 from libc.stdint cimport int32_t, uint8_t, uint64_t
 from libc.string cimport memcpy
 
-from quorate.ring._hash cimport xxh3_64, xxh3_64_of_64
+from quorate.ring._hash cimport xxh3_64, xxh3_64_of_number
 from quorate.ring._points cimport POINTS_BATCH, c_points, points_find_many
 
 from quorate.errors import InvalidArgument
@@ -34,13 +34,13 @@ cdef int get_buffer(object it, Py_buffer *view, int flags, str what) except -1:
     return 0
 
 
-cdef tuple width_and_count(Py_buffer *view, bint hashed):
-    """Bytes a key and number of keys."""
+cdef Py_ssize_t width_of(Py_buffer *view, bint hashed) except -1:
+    """Bytes a key of byte strings, or 0 for integers."""
     cdef str kind = "B" if view.format == NULL else view.format.decode()
     cdef str code = kind.lstrip(NATIVE)
     cdef Py_ssize_t width = 0
     if code in ("Q", "q", "L", "l", "N", "n") and view.itemsize == 8:
-        width = 8
+        return 0
     elif not hashed and code.strip("0123456789") == "s":
         width = view.itemsize
     elif not hashed and code in ("B", "b", "c") and view.ndim == 2:
@@ -49,7 +49,7 @@ cdef tuple width_and_count(Py_buffer *view, bint hashed):
         wanted = "64-bit integers" if hashed else "64-bit integers or byte strings of one width"
         plural = "" if view.ndim == 1 else "s"
         raise TypeError(f"keys must be {wanted}, not items of format {kind!r} in {view.ndim} dimension{plural}")
-    return width, view.len // width
+    return width
 
 
 cdef int check_out(Py_buffer *view, Py_ssize_t count) except -1:
@@ -67,7 +67,8 @@ cdef object index_buffer(const c_points *it, object keys, object out, uint64_t s
     cdef Py_ssize_t width, count
     get_buffer(keys, &source, PyBUF_FORMAT | PyBUF_C_CONTIGUOUS, "keys")
     try:
-        width, count = width_and_count(&source, hashed)
+        width = width_of(&source, hashed)
+        count = source.len // (width or 8)
         if out is None:
             out = array.array("i", bytes(4 * count))
         get_buffer(out, &target, PyBUF_FORMAT | PyBUF_C_CONTIGUOUS | PyBUF_WRITABLE, "out")
@@ -89,14 +90,13 @@ cdef void index_all(const c_points *it, const uint8_t *at, Py_ssize_t width, Py_
     cdef Py_ssize_t i, size, done = 0
     while done < count:
         size = min(count - done, <Py_ssize_t>POINTS_BATCH)
-        if hashed:
-            memcpy(hashes, at, size * 8)
-        elif width == 8:
+        if width:
             for i in range(size):
-                hashes[i] = xxh3_64_of_64(at + 8 * i, 8, seed)
+                hashes[i] = xxh3_64(at + width * (done + i), <size_t>width, seed)
         else:
-            for i in range(size):
-                hashes[i] = xxh3_64(at + width * i, <size_t>width, seed)
+            memcpy(hashes, at + 8 * done, size * 8)
+            if not hashed:
+                for i in range(size):
+                    hashes[i] = xxh3_64_of_number(hashes[i], seed)
         points_find_many(it, hashes, out + done, <size_t>size)
-        at += size * width
         done += size

@@ -1,6 +1,6 @@
 """How a key becomes a 64-bit hash: the fast paths, inlined into each compiled placement. Knows nothing of nodes or rings."""
 
-from libc.stdint cimport uint64_t, uint8_t, uint32_t
+from libc.stdint cimport uint64_t
 
 cdef extern from "Python.h":
     bint PyUnicode_CheckExact(object it) noexcept
@@ -13,7 +13,7 @@ cdef extern from "Python.h":
 
 cdef extern from "xxh3.h":
     uint64_t xxh3_64(const void *bytes, size_t length, uint64_t seed) noexcept nogil
-    uint64_t xxh3_64_of_64 "xxh3_64_4to8"(const uint8_t *bytes, size_t length, uint64_t seed) noexcept nogil
+    uint64_t xxh3_64_of_number(uint64_t number, uint64_t seed) noexcept nogil
 
 # Any key that the fast paths leave over: a str that is not ASCII, a subclass, a buffer. Raises TypeError for what is no key.
 cdef uint64_t hash_other_key(object key, uint64_t seed) except? 0xffffffffffffffff

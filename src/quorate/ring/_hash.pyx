@@ -30,6 +30,8 @@ cdef extern from "xxh3.h":
 cdef extern from "crc32c.h":
     uint32_t c_crc32c "crc32c"(uint32_t crc, const void *bytes, size_t length) noexcept nogil
 
+cdef object ZERO = 0
+
 ctypedef uint64_t (*hasher)(const void *bytes, size_t length, uint64_t seed) noexcept nogil
 
 
@@ -99,7 +101,8 @@ def hash64(key, seed=0):
     >>> hash64("quorate") == hash64(b"quorate")
     True
     """
-    return hash_key(key, unsigned(seed, "seed", 0xffffffffffffffff))
+    # Most callers give no seed, and the check of a Python int costs more than the hash.
+    return hash_key(key, 0 if seed is ZERO else unsigned(seed, "seed", 0xffffffffffffffff))
 
 
 def xxh64(key, seed=0):
