@@ -34,5 +34,6 @@ cdef bint vote_promised(Core *core) noexcept nogil
 cdef int answer_proposal(
     Core *core, Update *update, uint64_t id, uint8_t status, uint64_t index
 ) except -1 nogil
+cdef bint is_elector(Core *core) noexcept nogil
 cdef uint64_t next_deadline(Core *core) noexcept nogil
 cdef int finish(Core *core, Update *update) except -1 nogil

@@ -271,6 +271,22 @@ cdef int answer_proposal(
     return 0
 
 
+cdef bint is_elector(Core *core) noexcept nogil:
+    """Whether this node may stand for election: a voter, also one that a change not known to be committed takes out.
+
+    Such a node may hold the only log with that change, and then nobody else can win: it leads, without counting itself,
+    until the change is committed (dissertation §4.2.2, Figure 4.6).
+    """
+    cdef size_t i = core.log.configurations.size()
+    while i > 0:
+        i -= 1
+        if is_voter(&core.log.configurations[i].second, core.id):
+            return True
+        if core.log.configurations[i].first <= core.commit_index:
+            return False
+    return False
+
+
 cdef uint64_t next_deadline(Core *core) noexcept nogil:
     """When the next Tick has something to do."""
     cdef uint64_t due = core.now + IDLE
@@ -278,7 +294,7 @@ cdef uint64_t next_deadline(Core *core) noexcept nogil:
         due = min(due, core.heartbeat_deadline)
         if core.transfer_target:
             due = min(due, core.transfer_deadline)
-    elif is_voter(configuration_of(core), core.id):
+    elif is_elector(core):
         due = min(due, core.election_deadline)
     if not core.forwarded_reads.empty():
         due = min(due, core.forwarded_reads.front().expires_at)

@@ -20,6 +20,7 @@ from quorate.raft._core cimport (
     configuration_of,
     disk_is_slow,
     draw,
+    is_elector,
     log_cut,
     majority_value,
     progress_of,
@@ -71,8 +72,8 @@ from quorate.raft._types cimport (
 # Campaigns
 
 cdef bint may_campaign(Core *core) noexcept nogil:
-    """Voters that can write and are not in the middle of taking a snapshot in."""
-    return is_voter(configuration_of(core), core.id) and not core.incoming.done and not disk_is_slow(core)
+    """Electors that can write and are not in the middle of taking a snapshot in."""
+    return is_elector(core) and not core.incoming.done and not disk_is_slow(core)
 
 
 cdef int ask_votes(Core *core, Update *update, uint64_t voter, uint64_t term, bint pre_vote, bint transfer) except -1 nogil:
