@@ -27,7 +27,7 @@ def own_tests(tmp_path_factory: pytest.TempPathFactory) -> Path:
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--retries", "0"]
     command += ["--timeout", "10", "--no-deps", "--no-binary", ":all:", "--dest", str(folder), LAST_WITH_TESTS]
     try:
-        fetched = subprocess.run(command, capture_output=True, text=True, timeout=100)
+        fetched = subprocess.run(command, capture_output=True, text=True, timeout=60)
     except subprocess.TimeoutExpired:
         pytest.skip(f"{LAST_WITH_TESTS} could not be fetched in time")
     archives = list(folder.glob("*.tar.gz"))
@@ -56,7 +56,7 @@ def test_its_own_tests_pass_against_the_drop_in(own_tests: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(own_tests / "alias"), str(house)])}
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", os.devnull]
     command += ["--rootdir", str(own_tests), *map(str, files)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=100, cwd=own_tests, env=environment)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=50, cwd=own_tests, env=environment)
     assert done.returncode == 0, done.stdout + done.stderr
     passed = re.search(r"(\d+) passed", done.stdout)
     assert passed, done.stdout

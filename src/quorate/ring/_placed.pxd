@@ -11,6 +11,7 @@ cdef class Placed:
         uint64_t _seed
         uint64_t _epoch
         uint32_t _count  # len(names)
+        bint _settled  # members are there, and stay
 
     # A placement overrides these. Each is called with at least one node only.
     cdef uint64_t place_of(self, object key) except? 0xffffffffffffffff

@@ -62,7 +62,7 @@ cdef class Placed:
         """Takes over the members: in the order of their names, or in the order given where that has a meaning."""
         cdef list members = members_of(nodes)
         cdef dict positions = {}
-        if self._positions:
+        if self._settled:
             raise TypeError(f"a {type(self).__name__} is immutable; make a new one")
         if len(members) > _NODES_MAX:
             raise LimitExceeded(f"a {type(self).__name__} has at most {_NODES_MAX} nodes, not {len(members)}")
@@ -78,6 +78,7 @@ cdef class Placed:
         self.names = tuple(positions)
         self._positions = positions
         self._count = <uint32_t>len(members)
+        self._settled = True
         return 0
 
     # For the algorithms
