@@ -20,8 +20,11 @@ __all__ = ["main"]
 
 COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     # name: (module, object in it, the line that `quorate --help` shows)
+    "check": ("quorate.cli.check", "check", "Verify a data directory offline, and print what is there."),
+    "recover": ("quorate.cli.recover", "recover", "A new cluster from one surviving data directory."),
     "ring": ("quorate.cli.ring", "ring", "Consistent hashing: who owns which key, and what moves."),
     "sim": ("quorate.cli.sim", "sim", "Simulated clusters over many seeds: which one breaks a rule?"),
+    "snapshot": ("quorate.cli.snapshot", "snapshot", "Backup, and a new cluster from an old one's data."),
 }
 """Help is written here too, so that ``quorate --help`` imports no command."""
 

@@ -10,6 +10,7 @@ from quorate.storage._snapshot import SnapshotReader, SnapshotWriter
 from quorate.storage.directory import DataDirectory, Identity
 from quorate.storage.meta import SnapshotMeta
 from quorate.storage.snapshots import Snapshots
+from quorate.storage.storage import Restart, Storage
 
 __all__ = [
     "SEGMENT_BYTES",
@@ -18,9 +19,11 @@ __all__ = [
     "Identity",
     "Log",
     "Replayed",
+    "Restart",
     "SnapshotMeta",
     "SnapshotReader",
     "SnapshotWriter",
     "Snapshots",
+    "Storage",
     "replay",
 ]

@@ -18,7 +18,7 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 
-from quorate.errors import StorageError
+from quorate.errors import InvalidArgument, StorageError
 from quorate.storage._io import check
 
 from quorate.storage._csrc cimport (
@@ -273,6 +273,14 @@ cdef class Replayed:
     def records(self):
         """How many records were read."""
         return self.replay.records
+
+    def term_of(self, uint64_t index):
+        """Term of an entry after the base, or of the base."""
+        if index == self.replay.base.index:
+            return self.replay.base.term
+        if index <= self.replay.start.index or index > self.replay.start.index + self.replay.entries.size():
+            raise InvalidArgument(f"entry {index} is not in the log")
+        return self.replay.entries[index - self.replay.start.index - 1].term
 
     def entries(self):
         """The entries after the base: a list of (index, term, kind, bytes)."""
