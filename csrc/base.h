@@ -28,7 +28,11 @@ enum {
     MEMBERS_MAX = 64,
     MESSAGE_ENTRIES_MAX = 65536,
     KEY_BYTES_MAX = 4096,
-    VALUE_BYTES_MAX = 8388608
+    VALUE_BYTES_MAX = 8388608,
+    PERMIT_NAME_MAX = 512,
+    LABEL_BYTES_MAX = 255,
+    HOLDER_VALUE_MAX = 65536,
+    TRANSACTION_OPERATIONS_MAX = 256
 };
 
 /* Little-endian loads and stores at any alignment. On a little-endian machine each is one instruction. */

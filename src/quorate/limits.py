@@ -29,6 +29,14 @@ MEMBERS_MAX: Final = 64
 # Keys and values
 KEY_BYTES_MAX: Final = 4096
 VALUE_BYTES_MAX: Final = 8 * 1024 * 1024
+PERMIT_NAME_MAX: Final = 512
+"""Longest name of a lock, semaphore or election, in UTF-8 bytes."""
+LABEL_BYTES_MAX: Final = 255
+"""Longest label of a session, and longest reason of a forced release."""
+HOLDER_VALUE_MAX: Final = 65_536
+"""Largest value of the holder of an election."""
+TRANSACTION_OPERATIONS_MAX: Final = 256
+"""Most comparisons of a transaction, and most operations of each of its branches."""
 
 assert KEY_BYTES_MAX + VALUE_BYTES_MAX < ENTRY_BYTES_MAX, "a largest key with a largest value must fit into one entry"
 assert RING_VNODES_MAX <= RING_POINTS_MAX

@@ -1,0 +1,58 @@
+"""Commands of the store as bytes: ``from quorate.store import commands``; one function an operation.
+
+The compiled `_commands` makes and validates them; docs/internals/store.md describes the form.
+"""
+
+from quorate.store._commands import (
+    acquire,
+    cancel,
+    compact_history,
+    compare,
+    compare_and_set,
+    delete,
+    delete_range,
+    do_delete,
+    do_delete_range,
+    do_get,
+    do_increment,
+    do_put,
+    do_range,
+    force_release,
+    holder_value,
+    increment,
+    put,
+    release,
+    session_end,
+    session_open,
+    set_limits,
+    set_version,
+    transaction,
+    validate,
+)
+
+__all__ = [
+    "acquire",
+    "cancel",
+    "compact_history",
+    "compare",
+    "compare_and_set",
+    "delete",
+    "delete_range",
+    "do_delete",
+    "do_delete_range",
+    "do_get",
+    "do_increment",
+    "do_put",
+    "do_range",
+    "force_release",
+    "holder_value",
+    "increment",
+    "put",
+    "release",
+    "session_end",
+    "session_open",
+    "set_limits",
+    "set_version",
+    "transaction",
+    "validate",
+]
