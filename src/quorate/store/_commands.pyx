@@ -23,16 +23,10 @@ from quorate.store._text cimport view_of
 
 from quorate.errors import InvalidArgument
 
-__all__ = [
-    "acquire", "cancel", "compact_history", "compare", "compare_and_set", "delete", "delete_range", "do_delete",
-    "do_delete_range", "do_get", "do_increment", "do_put", "do_range", "force_release", "holder_value", "increment", "put",
-    "release", "session_end", "session_open", "set_limits", "set_version", "transaction", "validate",
-]
-
 
 @cython.final
 @cython.freelist(8)
-cdef class Draft:
+cdef class _Draft:
     """The bytes of a command that is being made; whatever is raised meanwhile, they are given back."""
 
     cdef sink to
@@ -136,7 +130,7 @@ def put(
     >>> len(commands.put("key", b"value"))
     38
     """
-    cdef Draft out = Draft.__new__(Draft)
+    cdef _Draft out = _Draft.__new__(_Draft)
     cdef view name
     cdef view content
     view_of(key, &name)
@@ -154,7 +148,7 @@ def delete(
     object key, *, uint64_t session=0, object number=None, uint64_t mark=0, object fence=None
 ) -> bytes:
     """Deletes a key; the result's number is 1 if it existed."""
-    cdef Draft out = Draft.__new__(Draft)
+    cdef _Draft out = _Draft.__new__(_Draft)
     begin(&out.to, OPERATION_DELETE, 0, session, number, mark, fence, 64)
     name_of(&out.to, key)
     return finish(&out.to)
@@ -166,7 +160,7 @@ def delete_range(
 ) -> bytes:
     """Deletes the keys with start <= key < end, the first ones up to ``limit`` and the logged limit; the result's number says
     how many, and its flag MORE that some are left."""
-    cdef Draft out = Draft.__new__(Draft)
+    cdef _Draft out = _Draft.__new__(_Draft)
     begin(&out.to, OPERATION_DELETE_RANGE, 0, session, number, mark, fence, 64)
     sink_u32(&out.to, limit)
     name_of(&out.to, start)
@@ -179,7 +173,7 @@ def compare_and_set(
     bint owned=False, object fence=None
 ) -> bytes:
     """Sets a key if its ``mod_revision`` is this one; 0 means that it must not exist."""
-    cdef Draft out = Draft.__new__(Draft)
+    cdef _Draft out = _Draft.__new__(_Draft)
     begin(&out.to, OPERATION_COMPARE_AND_SET, COMMAND_OWNED if owned else 0, session, number, mark, fence, 64)
     sink_u64(&out.to, mod_revision)
     name_of(&out.to, key)
@@ -192,7 +186,7 @@ def increment(
     object fence=None
 ) -> bytes:
     """Adds to a key whose value is a decimal integer of 64 bits; a key that does not exist counts as 0."""
-    cdef Draft out = Draft.__new__(Draft)
+    cdef _Draft out = _Draft.__new__(_Draft)
     begin(&out.to, OPERATION_INCREMENT, COMMAND_OWNED if owned else 0, session, number, mark, fence, 64)
     sink_u64(&out.to, <uint64_t> by)
     name_of(&out.to, key)
@@ -201,8 +195,8 @@ def increment(
 
 # ---- transactions: parts are bytes that the functions below make -----------------------------------------------------
 
-TARGETS = {"value": 0, "mod_revision": 1, "create_revision": 2, "version": 3, "session": 4}
-RELATIONS = {"==": 0, "!=": 1, "<": 2, ">": 3}
+_TARGETS = {"value": 0, "mod_revision": 1, "create_revision": 2, "version": 3, "session": 4}
+_RELATIONS = {"==": 0, "!=": 1, "<": 2, ">": 3}
 
 
 cdef bytes part_bytes(sink *out):
@@ -217,10 +211,10 @@ cdef int part_begin(sink *out, uint8_t operation, uint8_t owned) except -1:
 def compare(object key, str target not None, str relation not None, object operand) -> bytes:
     """A condition: ``compare("k", "mod_revision", "==", 7)``. Targets: value, mod_revision, create_revision, version, session;
     relations: == != < >. A key that does not exist has all numbers 0, and no value equals it."""
-    cdef Draft out = Draft.__new__(Draft)
-    if target not in TARGETS or relation not in RELATIONS:
-        raise InvalidArgument(f"compare {', '.join(TARGETS)} by {' '.join(RELATIONS)}, not {target!r} by {relation!r}")
-    part_begin(&out.to, TARGETS[target], RELATIONS[relation])
+    cdef _Draft out = _Draft.__new__(_Draft)
+    if target not in _TARGETS or relation not in _RELATIONS:
+        raise InvalidArgument(f"compare {', '.join(_TARGETS)} by {' '.join(_RELATIONS)}, not {target!r} by {relation!r}")
+    part_begin(&out.to, _TARGETS[target], _RELATIONS[relation])
     name_of(&out.to, key)
     if target == "value":
         value_of(&out.to, operand)
@@ -231,7 +225,7 @@ def compare(object key, str target not None, str relation not None, object opera
 
 def do_put(object key, object value, *, bint owned=False) -> bytes:
     """A put within a transaction."""
-    cdef Draft out = Draft.__new__(Draft)
+    cdef _Draft out = _Draft.__new__(_Draft)
     part_begin(&out.to, OPERATION_PUT, owned)
     name_of(&out.to, key)
     value_of(&out.to, value)
@@ -240,7 +234,7 @@ def do_put(object key, object value, *, bint owned=False) -> bytes:
 
 def do_delete(object key) -> bytes:
     """A delete within a transaction."""
-    cdef Draft out = Draft.__new__(Draft)
+    cdef _Draft out = _Draft.__new__(_Draft)
     part_begin(&out.to, OPERATION_DELETE, 0)
     name_of(&out.to, key)
     return part_bytes(&out.to)
@@ -248,7 +242,7 @@ def do_delete(object key) -> bytes:
 
 def do_delete_range(object start, object end=b"", uint32_t limit=0) -> bytes:
     """A delete of a range within a transaction."""
-    cdef Draft out = Draft.__new__(Draft)
+    cdef _Draft out = _Draft.__new__(_Draft)
     part_begin(&out.to, OPERATION_DELETE_RANGE, 0)
     sink_u32(&out.to, limit)
     name_of(&out.to, start)
@@ -258,7 +252,7 @@ def do_delete_range(object start, object end=b"", uint32_t limit=0) -> bytes:
 
 def do_increment(object key, int64_t by=1, *, bint owned=False) -> bytes:
     """An increment within a transaction."""
-    cdef Draft out = Draft.__new__(Draft)
+    cdef _Draft out = _Draft.__new__(_Draft)
     part_begin(&out.to, OPERATION_INCREMENT, owned)
     sink_u64(&out.to, <uint64_t> by)
     name_of(&out.to, key)
@@ -267,7 +261,7 @@ def do_increment(object key, int64_t by=1, *, bint owned=False) -> bytes:
 
 def do_get(object key) -> bytes:
     """A read within a transaction; it sees what the parts before it wrote."""
-    cdef Draft out = Draft.__new__(Draft)
+    cdef _Draft out = _Draft.__new__(_Draft)
     part_begin(&out.to, OPERATION_GET, 0)
     name_of(&out.to, key)
     return part_bytes(&out.to)
@@ -275,7 +269,7 @@ def do_get(object key) -> bytes:
 
 def do_range(object start, object end=b"", uint32_t limit=0) -> bytes:
     """A read of a range within a transaction."""
-    cdef Draft out = Draft.__new__(Draft)
+    cdef _Draft out = _Draft.__new__(_Draft)
     part_begin(&out.to, OPERATION_RANGE, 0)
     sink_u32(&out.to, limit)
     name_of(&out.to, start)
@@ -289,7 +283,7 @@ def transaction(
 ) -> bytes:
     """If all compares hold, ``then``, else ``otherwise``; all at one revision, or refused as a whole. A branch writes no key
     twice."""
-    cdef Draft out = Draft.__new__(Draft)
+    cdef _Draft out = _Draft.__new__(_Draft)
     cdef view bytes_
     if max(len(compares), len(then), len(otherwise)) > 0xFFFF:
         raise InvalidArgument("a transaction has at most 256 comparisons, and 256 operations a branch")
@@ -309,7 +303,7 @@ def transaction(
 
 def session_open(bytes nonce not None, uint32_t ttl_ms, *, object label=b"", uint64_t now_ms=0) -> bytes:
     """Opens a session, or finds the one that this nonce of 16 bytes opened; the result's number is its id."""
-    cdef Draft out = Draft.__new__(Draft)
+    cdef _Draft out = _Draft.__new__(_Draft)
     if len(nonce) != NONCE_BYTES:
         raise InvalidArgument(f"a nonce has {NONCE_BYTES} bytes, not {len(nonce)}")
     begin(&out.to, OPERATION_SESSION_OPEN, 0, 0, None, 0, None, 64)
@@ -322,7 +316,7 @@ def session_open(bytes nonce not None, uint32_t ttl_ms, *, object label=b"", uin
 
 def session_end(uint64_t session, uint8_t reason) -> bytes:
     """Ends a session with all that belongs to it."""
-    cdef Draft out = Draft.__new__(Draft)
+    cdef _Draft out = _Draft.__new__(_Draft)
     begin(&out.to, OPERATION_SESSION_END, 0, 0, None, 0, None, 64)
     sink_u64(&out.to, session)
     sink_u8(&out.to, reason)
@@ -335,7 +329,7 @@ def acquire(
 ) -> bytes:
     """Takes ``units`` of a permit, or queues for them. ``acquisition`` is a number that the client chooses, and names this
     one in the session."""
-    cdef Draft out = Draft.__new__(Draft)
+    cdef _Draft out = _Draft.__new__(_Draft)
     begin(&out.to, OPERATION_ACQUIRE, 0 if wait else COMMAND_TRY, session, number, mark, None, 64)
     sink_u64(&out.to, now_ms)
     sink_u64(&out.to, acquisition)
@@ -348,7 +342,7 @@ def acquire(
 
 
 cdef bytes by_acquisition(uint8_t operation, uint64_t session, uint64_t acquisition, object number, uint64_t mark):
-    cdef Draft out = Draft.__new__(Draft)
+    cdef _Draft out = _Draft.__new__(_Draft)
     begin(&out.to, operation, 0, session, number, mark, None, 64)
     sink_u64(&out.to, acquisition)
     return finish(&out.to)
@@ -368,7 +362,7 @@ def holder_value(
     object value, *, uint64_t session, uint64_t acquisition, object number=None, uint64_t mark=0
 ) -> bytes:
     """Changes the value that a holder shows."""
-    cdef Draft out = Draft.__new__(Draft)
+    cdef _Draft out = _Draft.__new__(_Draft)
     begin(&out.to, OPERATION_HOLDER_VALUE, 0, session, number, mark, None, 64)
     sink_u64(&out.to, acquisition)
     value_of(&out.to, value)
@@ -380,7 +374,7 @@ def force_release(
     uint64_t mark=0
 ) -> bytes:
     """Takes a permit away from the holders of ``token``, or with 0 from all, and records the reason."""
-    cdef Draft out = Draft.__new__(Draft)
+    cdef _Draft out = _Draft.__new__(_Draft)
     begin(&out.to, OPERATION_FORCE_RELEASE, 0, session, number, mark, None, 64)
     sink_u64(&out.to, now_ms)
     sink_u64(&out.to, token)
@@ -394,7 +388,7 @@ def force_release(
 
 def set_limits(dict limits not None, *, uint64_t session=0, object number=None, uint64_t mark=0) -> bytes:
     """Sets logged limits, all or none: ``{Limit.SESSIONS: 100}``."""
-    cdef Draft out = Draft.__new__(Draft)
+    cdef _Draft out = _Draft.__new__(_Draft)
     begin(&out.to, OPERATION_SET_LIMITS, 0, session, number, mark, None, 64)
     sink_u16(&out.to, <uint16_t> len(limits))
     for limit in sorted(limits):
@@ -405,7 +399,7 @@ def set_limits(dict limits not None, *, uint64_t session=0, object number=None, 
 
 def set_version(uint8_t version) -> bytes:
     """Raises the cluster version: commands of it may be proposed from now on."""
-    cdef Draft out = Draft.__new__(Draft)
+    cdef _Draft out = _Draft.__new__(_Draft)
     begin(&out.to, OPERATION_SET_VERSION, 0, 0, None, 0, None, 16)
     sink_u8(&out.to, version)
     return finish(&out.to)
@@ -413,7 +407,7 @@ def set_version(uint8_t version) -> bytes:
 
 def compact_history(uint64_t revision) -> bytes:
     """Watches may not resume from before this revision any more, on any node."""
-    cdef Draft out = Draft.__new__(Draft)
+    cdef _Draft out = _Draft.__new__(_Draft)
     begin(&out.to, OPERATION_COMPACT_HISTORY, 0, 0, None, 0, None, 16)
     sink_u64(&out.to, revision)
     return finish(&out.to)

@@ -1,7 +1,7 @@
 """What the store tells, as Python values: results, events, and views of sessions and permits.
 
-Plain data; the compiled modules make it. The numbers of the enumerations are part of the binary forms (docs/internals/store.md),
-and a test holds them against the compiled ones.
+Plain data; the compiled modules make it. The numbers of the enumerations are part of the binary forms
+(docs/internals/store.md), and a test holds them against the compiled ones.
 """
 
 from __future__ import annotations

@@ -1,0 +1,1 @@
+"""Native parts of the store; nothing here is for Python."""
