@@ -141,6 +141,28 @@ def test_a_preference_list_begins_with_the_owner_and_names_each_node_once(kind: 
 
 
 @each
+@settings(max_examples=40)
+@given(
+    zones=st.lists(st.sampled_from(["east", "west", "north", None]), min_size=1, max_size=12),
+    key=st.text(max_size=10).filter(str.isascii),
+    n=st.integers(1, 12),
+)
+def test_zones_take_turns(kind: str, zones: list[str | None], key: str, n: int) -> None:
+    """As the ring spreads: by how many of its own zone a node has before it, then by the order of preference."""
+    zone_of = {f"node-{number:02}": zone for number, zone in enumerate(zones)}
+    places = KINDS[kind]([Member(name, zone=zone) for name, zone in zone_of.items()])
+    n = min(n, len(zones))
+    order = places.nodes(key, len(zones))
+    before = [[zone_of[name] for name in order[:at]].count(zone_of[order[at]]) for at in range(len(order))]
+    expected = [order[at] for at in sorted(range(len(order)), key=lambda at: (before[at], at))]
+    spread = places.nodes(key, n, zones=True)
+    assert list(spread) == expected[:n]
+    assert spread[0] == places[key]
+    assert len({zone_of[name] for name in spread}) == min(n, len(set(zones)))
+    assert places.nodes(key, n, zones=False) == order[:n]
+
+
+@each
 @pytest.mark.parametrize(
     ("nodes", "error", "match"),
     [

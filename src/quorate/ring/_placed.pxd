@@ -12,6 +12,7 @@ cdef class Placed:
         uint64_t _epoch
         uint32_t _count  # len(names)
         bint _settled  # members are there, and stay
+        bint _zoned  # some member has a zone
 
     # A placement overrides these. Each is called with at least one node only.
     cdef uint64_t place_of(self, object key) except? 0xffffffffffffffff
@@ -23,6 +24,7 @@ cdef class Placed:
     cdef uint64_t parameter(self)
     cdef bytes payload(self)
 
+    cdef tuple spread(self, tuple order, Py_ssize_t wanted)
     cdef int settle(self, object nodes, object seed, object epoch, bint by_name) except -1
     cdef uint32_t known(self, object name) except? 0xffffffff
     cdef Placed remade(self, list members)

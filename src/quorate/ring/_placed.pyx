@@ -72,6 +72,7 @@ cdef class Placed:
             if member.name in positions:
                 raise InvalidArgument(f"node {member.name!r:.60} is named twice; names must be distinct")
             positions[member.name] = len(positions)
+            self._zoned = self._zoned or member.zone is not None
         self._seed = unsigned(seed, "seed", 0, UINT64_MAX)
         self._epoch = unsigned(epoch, "epoch", 0, UINT64_MAX)
         self.members = tuple(members)
@@ -137,8 +138,12 @@ cdef class Placed:
             raise EmptyRing()
         return self.names[<Py_ssize_t>self.owner_of(place)]
 
-    def nodes(self, key, n):
+    def nodes(self, key, n, *, bint zones=False):
         """The first ``n`` distinct nodes for the key, in order of preference; the first is the owner.
+
+        With ``zones``, zones take turns: a node comes after all that have fewer nodes of their own zone before them in the
+        order. So the first nodes are in as many zones as there are. Nodes without a zone count as one zone together. This
+        asks for the whole order, and so takes O(n log n) of all nodes.
 
         InvalidArgument unless ``n`` is from 1 to the number of nodes; EmptyRing if there is no node.
         """
@@ -150,14 +155,30 @@ cdef class Placed:
         if not 1 <= n <= self._count:
             raise InvalidArgument(f"n must be from 1 to {self._count}, the number of nodes, not {n!r:.60}")
         cdef uint32_t wanted = n, i
+        if zones and self._zoned:
+            wanted = self._count
         cdef uint32_t *out = <uint32_t *>PyMem_RawMalloc(wanted * sizeof(uint32_t))
         if out == NULL:
             raise MemoryError
         try:
             self.prefer(place, wanted, out)
+            if zones and self._zoned:
+                return self.spread(tuple([self.members[<Py_ssize_t>out[i]] for i in range(wanted)]), n)
             return tuple([self.names[<Py_ssize_t>out[i]] for i in range(wanted)])
         finally:
             PyMem_RawFree(out)
+
+    cdef tuple spread(self, tuple order, Py_ssize_t wanted):
+        """The first names of an order of members once zones take turns in it."""
+        cdef dict before = {}  # zone → how many of its members came so far
+        cdef list ranked = []
+        cdef Member member
+        for member in order:
+            rank = before.get(member.zone, 0)
+            before[member.zone] = rank + 1
+            ranked.append((rank, len(ranked), member.name))
+        ranked.sort()
+        return tuple([name for _, _, name in ranked[:wanted]])
 
     def node_many(self, keys):
         """The owner of each key of an iterable, in order: a list of names. Errors as for :meth:`node`."""
