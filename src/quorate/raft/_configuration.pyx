@@ -210,8 +210,10 @@ cdef int configuration_change(
         else:
             return 0
         if change.type != REMOVE_MEMBER and change.incarnation:
-            if was_voter and incarnation_of(current, change.id) not in (0, change.incarnation):
-                return 0  # another incarnation is another member: remove the old one first
+            if incarnation_of(current, change.id) not in (0, change.incarnation):
+                # Another incarnation is another member, of a learner too: what the leader counts for the old one is not
+                # on the new one's disk. Remove the old one first.
+                return 0
             bind_incarnation(result, change.id, change.incarnation)
     if result.incoming.empty():
         return 0

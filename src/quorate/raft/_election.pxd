@@ -9,7 +9,7 @@ cdef int campaign(Core *core, Update *update, bint pre_vote, bint transfer) exce
 cdef int on_tick(Core *core, Update *update) except -1 nogil
 cdef int on_request_vote(Core *core, Update *update, const Message *message) except -1 nogil
 cdef int on_request_vote_response(Core *core, Update *update, const Message *message) except -1 nogil
-cdef bint leader_is_near(Core *core) noexcept nogil
+cdef bint leader_is_near(Core *core, bint pre_vote) noexcept nogil
 cdef int on_timeout_now(Core *core, Update *update, const Message *message) except -1 nogil
 cdef int on_transfer_leadership(Core *core, Update *update, const Event *event) except -1 nogil
 cdef int on_campaign(Core *core, Update *update) except -1 nogil

@@ -187,11 +187,14 @@ cdef int become_leader(Core *core, Update *update) except -1 nogil:
 
 # Votes
 
-cdef bint leader_is_near(Core *core) noexcept nogil:
-    """Whether this node heard from its leader so lately that an election would only disturb (dissertation §4.2.3)."""
+cdef bint leader_is_near(Core *core, bint pre_vote) noexcept nogil:
+    """Whether this node heard from its leader so lately that an election would only disturb (dissertation §4.2.3).
+
+    For a pre-vote this is the rule itself (§9.6); for a vote it is a part of check-quorum.
+    """
     if vote_promised(core) and not QUORATE_MUTATION(core, LEASE_IGNORES_VOTE_PROMISE):
         return True
-    if not core.settings.check_quorum or core.leader == 0 or core.leader_suspect:
+    if not (core.settings.check_quorum or pre_vote) or core.leader == 0 or core.leader_suspect:
         return False
     if core.role == LEADER:
         return True  # check-quorum is what ends a leader that is cut off

@@ -246,7 +246,7 @@ cdef class Raft:
             words = broken_invariant(self.core)
             if words == NULL:
                 words = broken_deeply(self.core)
-            reason = words.decode() if words != NULL else "an invariant is broken"
+            reason = words.decode() if words != NULL else "a step was left half done"
             self.failure = f"node {self.core.id}: {reason}. After {event!r}. State: {self.copy_state()!r}"
         raise InvariantBroken(self.failure)
 

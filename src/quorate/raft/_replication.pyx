@@ -51,6 +51,7 @@ from quorate.raft._types cimport (
     REJECT_INDEX,
     REJECT_SENDER,
     REJECT_STALE,
+    REJECT_TERM,
     REMOVED_LEADER_STAYS,
     REPLICATE,
     SNAPSHOT,
@@ -276,7 +277,7 @@ cdef int on_append_entries(Core *core, Update *update, const Message *message) e
     cdef uint64_t prev = message.index
     cdef uint64_t count = message.entries.size()
     cdef uint64_t last = prev + count
-    cdef uint64_t skip = 0, index, hint_term = 0
+    cdef uint64_t skip = 0, index, hint_term = 0, term = 0
     cdef size_t i
     cdef bint agrees
     cdef Message *made
@@ -284,6 +285,9 @@ cdef int on_append_entries(Core *core, Update *update, const Message *message) e
 
     heard_leader(core, update, message.sender)
     if last <= core.commit_index:
+        if log_term(&core.log, last, &term) and term != (message.entries.back().term if count else message.log_term):
+            core.rejected[REJECT_TERM] += 1  # no leader lacks what is committed (Raft, Figure 3: Leader Completeness)
+            return 0
         # An old one, or sent again: all of it is committed here.
         made = send(core, update, APPEND_ENTRIES_RESPONSE, message.sender, True)
         made.success = True
@@ -291,8 +295,12 @@ cdef int on_append_entries(Core *core, Update *update, const Message *message) e
         made.round = message.round
         return 0
     if prev < core.commit_index:
-        # The beginning is committed here, so it is the same; what is committed is never looked at again.
+        # The beginning is committed here, so it is the same; what is committed is never replaced.
         skip = core.commit_index - prev
+        log_term(&core.log, core.commit_index, &term)
+        if message.entries[skip - 1].term != term:
+            core.rejected[REJECT_TERM] += 1  # no leader lacks what is committed (Raft, Figure 3: Leader Completeness)
+            return 0
         prev = core.commit_index
         agrees = True
     else:
@@ -385,7 +393,8 @@ cdef int on_append_entries_response(Core *core, Update *update, const Message *m
     answered(core, update, peer, message.round)
     if not message.success:
         if peer.mode == REPLICATE:
-            if message.reject_index <= peer.match_index:
+            if message.reject_index <= peer.match_index or message.reject_index >= peer.next_index:
+                # Below, it is late; above, it refuses what was never sent.
                 core.rejected[REJECT_STALE] += 1
                 return 0
         elif peer.mode == PROBE:

@@ -245,6 +245,11 @@ cdef bint impostor(Core *core, const Message *message) noexcept nogil:
     )
 
 
+cdef bint may_be_unknown(uint8_t type) noexcept nogil:
+    """Who leads or campaigns may have become a member in a configuration that did not reach us yet; nobody else may."""
+    return type in (APPEND_ENTRIES, HEARTBEAT, INSTALL_SNAPSHOT, REQUEST_VOTE)
+
+
 cdef int answer_older_term(Core *core, Update *update, const Message *message) except -1 nogil:
     """Whoever leads or campaigns in an older term is told ours, and steps down (Raft §5.1)."""
     cdef Message *made
@@ -265,6 +270,10 @@ cdef int on_receive(Core *core, Update *update, const Message *message) except -
     cdef bint leads
     if reason < 0 and impostor(core, message):
         reason = REJECT_INCARNATION
+    elif reason < 0 and not may_be_unknown(type) and message.sender != core.leader and not is_member(
+        configuration_of(core), message.sender
+    ):
+        reason = REJECT_SENDER
     if reason >= 0:
         core.rejected[reason] += 1
         return 0
@@ -288,7 +297,7 @@ cdef int on_receive(Core *core, Update *update, const Message *message) except -
         if type == REQUEST_VOTE:
             # A leader that was heard lately is not given up for a candidate; only the leader's own wish overrides that,
             # and nothing overrides the promise of a lease.
-            if leader_is_near(core) and (
+            if leader_is_near(core, message.pre_vote) and (
                 not message.transfer or (
                     vote_promised(core) and not QUORATE_MUTATION(core, LEASE_IGNORES_VOTE_PROMISE)
                 )
@@ -483,12 +492,13 @@ cdef int raft_step(Core *core, const Event *event, Update *update) except -1 nog
         return 1
     if event.now > core.now:
         core.now = event.now
+    core.failed = True  # until the step is done: one that runs out of memory half way must not be followed by another
     dispatch(core, event, update)
     if core.role == LEADER and core.round_wanted and core.round < core.confirmed_round + ROUNDS_AHEAD:
         send_round(core, update)
     finish(core, update)
     if broken_invariant(core) != NULL or (QUORATE_DEEP_CHECKS and broken_deeply(core) != NULL):
-        core.failed = True
         return 1
+    core.failed = False
     remember(core)
     return 0
