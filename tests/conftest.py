@@ -14,6 +14,10 @@ settings.register_profile("short", settings.get_profile("ci"), max_examples=20)
 settings.load_profile(os.environ.get("QUORATE_HYPOTHESIS") or ("ci" if os.environ.get("CI") else "default"))
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--rewrite", action="store_true", help="write the outcomes of the Raft transcripts anew")
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave slow tests out of a plain run; ``-m`` of the caller decides otherwise."""
     if config.option.markexpr:
