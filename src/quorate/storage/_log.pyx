@@ -8,6 +8,7 @@ without the GIL. Knows nothing of Raft beyond terms, indexes and votes.
 
 import errno as errno_names
 import os
+import time
 
 cimport cython
 from cpython.exc cimport PyErr_CheckSignals
@@ -298,7 +299,19 @@ cdef class Log:
         if self.wal.memory:
             raise InvalidArgument("a log in memory keeps nothing to read")
         self.wait()
+        while self.deleting and not self.closed_:
+            time.sleep(0.001)  # else a segment might go away between the listing and the reading
         return replay(self.directory.log_path)
+
+    @property
+    def deleting(self):
+        """Whether segments that a base has freed still wait to be deleted or recycled."""
+        mine(self)
+        pthread_mutex_lock(&self.wal.lock)
+        try:
+            return not self.wal.obsolete.empty()
+        finally:
+            pthread_mutex_unlock(&self.wal.lock)
 
     def __repr__(self):
         if self.closed_:
