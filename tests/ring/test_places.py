@@ -145,6 +145,24 @@ def test_only_the_last_node_can_leave(bucket: Bucket, oracle: Bucket, kind: Any)
         bucket(-1, 1)
 
 
+@pytest.mark.parametrize("kind", [Jump, JumpBack, Rendezvous, Maglev])
+@pytest.mark.parametrize("pattern", ["n{:02}", "db{}", "{}", "node-{}", "a-longer-name-of-node-{:03}"])
+def test_second_choices_are_even_too(kind: Any, pattern: str) -> None:
+    """What a lost node leaves behind goes to all others alike; names that differ in one letter are no exception."""
+    names = [pattern.format(number) for number in range(1, 10)]
+    places = kind(names)
+    seconds: dict[str, Counter[str]] = {name: Counter() for name in names}
+    firsts: Counter[str] = Counter()
+    for number in range(18_000):
+        first, second = places.nodes(f"{number}", 2)
+        firsts[first] += 1
+        seconds[first][second] += 1
+    assert chi_square([firsts[name] for name in names], [2000.0] * 9) < unlikely(8)
+    for name, counts in seconds.items():
+        mean = sum(counts.values()) / 8
+        assert chi_square([counts[other] for other in names if other != name], [mean] * 8) < unlikely(7)
+
+
 @each_jump
 def test_preference_lists_move_little(bucket: Bucket, oracle: Bucket, kind: Any) -> None:
     """With one node more, a list of three changes where the new node comes in, and hardly elsewhere."""

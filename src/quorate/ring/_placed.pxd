@@ -14,7 +14,7 @@ cdef class Placed:
         bint _settled  # members are there, and stay
         bint _zoned  # some member has a zone
 
-    # A placement overrides these. Each is called with at least one node only.
+    # For placements to override; `owner_of` has to be. Each is called with at least one node only.
     cdef uint64_t place_of(self, object key) except? 0xffffffffffffffff
     cdef uint32_t owner_of(self, uint64_t place) noexcept nogil
     cdef int prefer(self, uint64_t place, uint32_t wanted, uint32_t *out) except -1 nogil

@@ -9,8 +9,8 @@ the rules of :class:`quorate.ring.Placement` in one place. The ring has its own,
 
 from collections.abc import Mapping
 
-from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc
-from libc.stdint cimport UINT64_MAX, uint32_t, uint64_t
+from cpython.mem cimport PyMem_RawCalloc, PyMem_RawFree, PyMem_RawMalloc
+from libc.stdint cimport UINT64_MAX, uint8_t, uint32_t, uint64_t
 
 from quorate.ring._hash cimport hash_key
 from quorate.ring._member cimport Member
@@ -18,6 +18,10 @@ from quorate.ring._member cimport Member
 from quorate.errors import EmptyRing, InvalidArgument, LimitExceeded
 from quorate.limits import RING_NODES_MAX as _NODES_MAX
 from quorate.ring import placement_form as _form
+
+
+cdef extern from "places.h" nogil:
+    uint64_t places_draw(uint64_t hash, uint64_t node_seed) noexcept
 
 
 cdef uint64_t unsigned(object value, str name, object least, object most) except? 0xffffffffffffffff:
@@ -91,9 +95,29 @@ cdef class Placed:
         return 0
 
     cdef int prefer(self, uint64_t place, uint32_t wanted, uint32_t *out) except -1 nogil:
-        cdef uint32_t i
-        for i in range(wanted):
-            out[i] = i
+        """Owners of the key under one seed after another, each node once: each draw is as even, and moves as little, as the
+        first. (Neighbours in a Maglev table would not do: whoever follows a node there follows it too often.)"""
+        cdef uint32_t found = 0, owner
+        cdef uint64_t draw = 0
+        cdef uint64_t most = 64 + 8 * <uint64_t>self._count
+        cdef uint8_t *seen = <uint8_t *>PyMem_RawCalloc(self._count, 1)
+        if seen == NULL:
+            raise MemoryError
+        while found < wanted and draw < most:
+            owner = self.owner_of(place if draw == 0 else places_draw(place, draw))
+            draw += 1
+            if not seen[owner]:
+                seen[owner] = True
+                out[found] = owner
+                found += 1
+        # Nearly all nodes were asked for, and chance left some out for long: the rest follows by number.
+        for owner in range(self._count):
+            if found == wanted:
+                break
+            if not seen[owner]:
+                out[found] = owner
+                found += 1
+        PyMem_RawFree(seen)
         return 0
 
     cdef dict options(self):

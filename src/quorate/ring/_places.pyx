@@ -10,7 +10,7 @@ nothing of members beyond their names and weights.
 
 cimport cython
 from cpython.mem cimport PyMem_RawCalloc, PyMem_RawFree, PyMem_RawMalloc
-from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport uint16_t, uint32_t, uint64_t
 
 from quorate.ring._placed cimport Placed, unsigned
 
@@ -71,31 +71,6 @@ cdef class _Numbered(Placed):
                     f"{type(self).__name__} knows no weights, and {member.name!r:.60} has {member.weight:g}; "
                     "use Ring, Rendezvous, Maglev or SlotMap"
                 )
-
-    cdef int prefer(self, uint64_t place, uint32_t wanted, uint32_t *out) except -1 nogil:
-        """Owners of the key under one seed after another, each node once. Each draw moves as little as the first one does."""
-        cdef uint32_t found = 0, owner
-        cdef uint64_t draw = 0
-        cdef uint64_t most = 64 + 8 * <uint64_t>self._count
-        cdef uint8_t *seen = <uint8_t *>PyMem_RawCalloc(self._count, 1)
-        if seen == NULL:
-            raise MemoryError
-        while found < wanted and draw < most:
-            owner = self.owner_of(place if draw == 0 else places_draw(place, draw))
-            draw += 1
-            if not seen[owner]:
-                seen[owner] = True
-                out[found] = owner
-                found += 1
-        # Nearly all nodes were asked for, and chance left some out for long: the rest follows by number.
-        for owner in range(self._count):
-            if found == wanted:
-                break
-            if not seen[owner]:
-                out[found] = owner
-                found += 1
-        PyMem_RawFree(seen)
-        return 0
 
     def remove(self, name, /):
         """A placement of the next epoch without the last node. InvalidArgument for any other: nodes are numbered buckets
@@ -300,30 +275,6 @@ cdef class Maglev(Placed):
 
     cdef uint32_t owner_of(self, uint64_t place) noexcept nogil:
         return self._table[places_reduce(place, self._size)]
-
-    cdef int prefer(self, uint64_t place, uint32_t wanted, uint32_t *out) except -1 nogil:
-        """Owners on the way round the table from the key's place, each once; then those that have no place at all."""
-        cdef uint32_t at = places_reduce(place, self._size), found = 0, step, owner
-        cdef uint8_t *seen = <uint8_t *>PyMem_RawCalloc(self._count, 1)
-        if seen == NULL:
-            raise MemoryError
-        for step in range(self._size):
-            if found == wanted:
-                break
-            owner = self._table[at]
-            if not seen[owner]:
-                seen[owner] = True
-                out[found] = owner
-                found += 1
-            at = at + 1 if at + 1 < self._size else 0
-        for owner in range(self._count):
-            if found == wanted:
-                break
-            if not seen[owner]:
-                out[found] = owner
-                found += 1
-        PyMem_RawFree(seen)
-        return 0
 
     cdef dict options(self):
         return {"seed": self._seed, "table_size": self._size}
