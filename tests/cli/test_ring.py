@@ -171,7 +171,7 @@ def test_diff_for_people() -> None:
     assert "of all keys move" in shown
     assert "0x" in shown
     same = run("diff", "--before", "n1 n2", "--after", "n2,n1").stdout
-    assert same.startswith("0.00 % of all keys move")
+    assert same.lstrip().startswith("0.00 % of all keys move")
 
 
 def test_diff_of_everything() -> None:

@@ -321,11 +321,12 @@ def diff(before: tuple[str, ...], after: tuple[str, ...], ranges: bool, vnodes: 
             ends = (Text(str(name), colors[str(name)]) for name in (source, target))
             shown.add_row(f"{start:#018x}", f"{end:#018x}", *ends)
         out.print(shown)
-    out.print(
-        f"{percent(moved)} of all keys move; the least possible for these shares is {percent(least)}; "
-        f"hash % n would move {percent(modulo)}",
-        soft_wrap=True,
-    )
+    for part, text in (
+        (moved, "of all keys move"),
+        (least, "is the least possible for these shares"),
+        (modulo, "would move with hash % n"),
+    ):
+        out.print(f"{percent(part):>8} {text}")
 
 
 # ---------------------------------------------------------------------------------------------------------------------
