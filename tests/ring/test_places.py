@@ -163,6 +163,21 @@ def test_second_choices_are_even_too(kind: Any, pattern: str) -> None:
         assert chi_square([counts[other] for other in names if other != name], [mean] * 8) < unlikely(7)
 
 
+@pytest.mark.parametrize("places", [Jump(NAMES), JumpBack(NAMES), Maglev(NAMES, table_size=211)], ids=repr)
+def test_the_longest_preference_list_has_every_node(places: Any) -> None:
+    """Also where chance leaves a node out of very many draws, and the rest follows by number."""
+    for number in range(200):
+        order = places.nodes(str(number), 200)
+        assert sorted(order) == sorted(NAMES)
+        assert places.nodes(str(number), 199) == order[:199]
+
+
+def test_a_node_too_light_for_a_place_in_the_table_comes_last() -> None:
+    places = Maglev({"a": 1_000_000, "b": 1_000_000, "light": 1}, table_size=101)
+    assert set(places.table()) == {"a", "b"}
+    assert {places.nodes(str(number), 3)[2] for number in range(50)} == {"light"}
+
+
 @each_jump
 def test_preference_lists_move_little(bucket: Bucket, oracle: Bucket, kind: Any) -> None:
     """With one node more, a list of three changes where the new node comes in, and hardly elsewhere."""
