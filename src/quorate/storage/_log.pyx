@@ -299,7 +299,8 @@ cdef class Log:
         if self.wal.memory:
             raise InvalidArgument("a log in memory keeps nothing to read")
         self.wait()
-        while self.deleting and not self.closed_:
+        end = time.monotonic() + 5.0
+        while self.deleting and time.monotonic() < end:
             time.sleep(0.001)  # else a segment might go away between the listing and the reading
         return replay(self.directory.log_path)
 
@@ -458,7 +459,7 @@ cdef int begin(Log log) except -1:
     cdef uint32_t chain = 0
     cdef int result
     with nogil:
-        result = segment_build(wal, NULL)
+        result = segment_build(wal)
     check(result, "making the first segment", log.directory.log_path,
           advice=f"The log needs twice {wal.identity.segment_bytes} bytes to begin with")
     with nogil:
@@ -550,7 +551,7 @@ cdef int open_batch(Log log) except -1:
         if wal.cursor.offset == SEGMENT_HEADER:
             result = log_write_preface(wal)
         elif wal.cursor.offset + record_size(0) + SEAL_BYTES > wal.identity.segment_bytes and not wal.reserve_ready:
-            result = segment_build(wal, NULL)
+            result = segment_build(wal)
             wal.reserve_ready = result == 0
     check(result, "making the next segment", log.directory.log_path, advice="Make room on the disk and start again")
     with nogil:

@@ -12,7 +12,7 @@ cdef enum:
 
 cdef string segment_path(Wal *wal, uint64_t sequence) noexcept nogil
 cdef string reserve_path(Wal *wal) noexcept nogil
-cdef int segment_build(Wal *wal, const char *recycled) noexcept nogil
+cdef int segment_build(Wal *wal) noexcept nogil
 cdef int segment_activate(Wal *wal, uint64_t sequence, uint32_t chain_in, int *fd, uint32_t *chain) noexcept nogil
 cdef int segment_fill(Wal *wal, int fd, uint64_t start, uint64_t end, cbool paced) noexcept nogil
 cdef int log_fail(Wal *wal, int error, const char *what, const char *path, uint64_t offset) noexcept nogil

@@ -121,8 +121,8 @@ cdef int segment_fill(Wal *wal, int fd, uint64_t start, uint64_t end, cbool pace
     return result if result < 0 else io_fsync(wal.faults, fd)
 
 
-cdef int segment_build(Wal *wal, const char *recycled) noexcept nogil:
-    """Makes the reserve: a segment of zeros under the name `reserve`, from the file `recycled` or (NULL) a new one.
+cdef int segment_build(Wal *wal) noexcept nogil:
+    """Makes the reserve: a segment of zeros under the name `reserve`, from the file `reserve.new` if there is one.
 
     Returns 0 or -errno, and then leaves nothing behind: no room for a reserve is foreseen, not final.
     """
@@ -131,13 +131,6 @@ cdef int segment_build(Wal *wal, const char *recycled) noexcept nogil:
     cdef uint64_t size = wal.identity.segment_bytes
     cdef int result, fd
     temporary.append(<const char *>b".new")
-    if recycled != NULL:
-        # The old name must be gone durably before its records are: else a crash would show a damaged old segment.
-        result = io_rename(wal.faults, recycled, temporary.c_str())
-        if result == 0:
-            result = io_sync_directory(wal.faults, wal.directory.c_str())
-        if result < 0:
-            return result
     fd = io_open(wal.faults, temporary.c_str(), O_RDWR | O_CREAT)
     if fd < 0:
         return fd

@@ -16,6 +16,7 @@ No more is ever accepted than surely fits into the active segment and the reserv
 answer to wal_submit, and not in the middle of a write.
 """
 
+from libc.errno cimport ENOENT
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libcpp cimport bool as cbool
@@ -60,7 +61,7 @@ from quorate.storage._csrc cimport (
     sigset_t,
     timespec,
 )
-from quorate.storage._io cimport io_close, io_sync_directory, io_unlink
+from quorate.storage._io cimport io_close, io_rename, io_sync_directory, io_unlink
 from quorate.storage._segment cimport (
     SEAL_BYTES,
     SEGMENT_PREFACE,
@@ -68,6 +69,7 @@ from quorate.storage._segment cimport (
     log_fail,
     log_put,
     log_put_hard,
+    reserve_path,
     segment_build,
     segment_path,
 )
@@ -440,21 +442,23 @@ cdef void *run_writer(void *context) noexcept nogil:
 # The keeper ---------------------------------------------------------------------------------------------------------
 
 
-cdef int delete_segment(Wal *wal, uint64_t sequence) noexcept nogil:
+cdef int remove_segment(Wal *wal, uint64_t sequence, cbool recycle) noexcept nogil:
+    """Takes a segment out of the log: deletes it, or leaves its file to segment_build. Durable when this returns 0.
+
+    Its old name must be gone durably before its records are: else a crash would show a damaged old segment. It may be
+    tried again after any failure.
+    """
     cdef string path = segment_path(wal, sequence)
-    cdef int result = io_unlink(wal.faults, path.c_str())
-    return io_sync_directory(wal.faults, wal.directory.c_str()) if result == 0 else result
-
-
-cdef int keep_once(Wal *wal, uint64_t obsolete, cbool build) noexcept nogil:
-    """Oldest first and one by one, so that at no moment a segment is missing between others."""
-    cdef string path
-    if obsolete and not build:
-        return delete_segment(wal, obsolete)
-    if obsolete:
-        path = segment_path(wal, obsolete)
-        return segment_build(wal, path.c_str())
-    return segment_build(wal, NULL)
+    cdef string temporary = reserve_path(wal)
+    cdef int result
+    temporary.append(<const char *>b".new")
+    if recycle:
+        result = io_rename(wal.faults, path.c_str(), temporary.c_str())
+    else:
+        result = io_unlink(wal.faults, path.c_str())
+    if result < 0 and result != -ENOENT:
+        return result
+    return io_sync_directory(wal.faults, wal.directory.c_str())
 
 
 cdef void *run_keeper(void *context) noexcept nogil:
@@ -462,7 +466,7 @@ cdef void *run_keeper(void *context) noexcept nogil:
     cdef timespec until
     cdef uint64_t obsolete
     cdef cbool build
-    cdef int result
+    cdef int removed, built
     pthread_mutex_lock(&wal.lock)
     while not wal.stopping:
         build = not wal.reserve_ready
@@ -471,25 +475,28 @@ cdef void *run_keeper(void *context) noexcept nogil:
             pthread_cond_wait(&wal.keep, &wal.lock)
             continue
         pthread_mutex_unlock(&wal.lock)
-        result = keep_once(wal, obsolete, build)
-        pthread_mutex_lock(&wal.lock)
+        removed = built = 0
         if obsolete:
-            # Done, or it cannot be done and is tried again at the next start; never twice here, for its name may be
-            # gone.
+            removed = remove_segment(wal, obsolete, build)
+        if build:
+            built = segment_build(wal)
+        pthread_mutex_lock(&wal.lock)
+        if obsolete and removed == 0:
+            # Oldest first, and the next one only when this one is gone: so no crash ever shows a gap between segments.
             wal.obsolete.erase(wal.obsolete.begin())
         if build:
-            wal.reserve_ready = result == 0
-            wal.full = result < 0
-            wal.full_error = result
-            if result == 0:
+            wal.reserve_ready = built == 0
+            wal.full = built < 0
+            wal.full_error = built
+            if built == 0:
                 pthread_cond_signal(&wal.work)
             pthread_cond_broadcast(&wal.done)
             pthread_mutex_unlock(&wal.lock)
             notify(wal)
             pthread_mutex_lock(&wal.lock)
-            if result < 0 and not wal.stopping and wal.obsolete.empty():
-                deadline(&until, RETRY_SECONDS)
-                pthread_cond_timedwait(&wal.keep, &wal.lock, &until)
+        if (removed < 0 or built < 0) and not wal.stopping:
+            deadline(&until, RETRY_SECONDS)
+            pthread_cond_timedwait(&wal.keep, &wal.lock, &until)
     pthread_mutex_unlock(&wal.lock)
     return NULL
 

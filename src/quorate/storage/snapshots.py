@@ -137,7 +137,8 @@ class Snapshots:
             os.posix_fadvise(writer.descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
         with open_reader(path, faults=self.faults) as reader:
             reader.prove()
-        self.prune(meta.index)
+        with contextlib.suppress(StorageError):  # the snapshot is good all the same; the next one tries again
+            self.prune(meta.index)
         return path
 
     def _discarded(self, writer: SnapshotWriter) -> None:
