@@ -332,7 +332,14 @@ def test_a_reader_that_goes_away_is_no_traceback() -> None:
 
 def test_an_interrupt_is_no_traceback() -> None:
     command = [*QUORATE, "ring", "where", "-n", "n1 n2"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    # A shell's background job ignores interrupts, and its children inherit that: here the command is to feel them.
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL) and None,
+    ) as process:
         assert process.stdin
         assert process.stdout
         assert process.stderr
