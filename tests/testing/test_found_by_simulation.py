@@ -9,8 +9,8 @@ from quorate.testing import SimCluster
 def test_a_leader_that_removes_itself_and_is_cut_off_must_be_able_to_come_back() -> None:
     """Two voters; the leader appends its own removal and loses its office before the other has the entry.
 
-    Only its log holds the change, so the other one cannot win an election; and the leader is no voter any more by its own
-    newest configuration. It must stand for election all the same (dissertation §4.2.2, Figure 4.6).
+    Only its log holds the change, so the other one cannot win an election; and the leader is no voter any more by its
+    own newest configuration. It must stand for election all the same (dissertation §4.2.2, Figure 4.6).
     """
     cluster = SimCluster(nodes=2, seed=1, profile="calm")
     cluster.run(1)
