@@ -238,6 +238,11 @@ def test_node_many_takes_any_iterable_of_keys() -> None:
     assert ring.node_many([key.encode() for key in KEYS]) == expected
     assert ring.node_many([memoryview(key.encode()) for key in KEYS]) == expected
     assert ring.node_many([]) == Ring().node_many([]) == []
+    # Fast and slow kinds of keys, mixed so that each follows each within one block.
+    forms = [str, str.encode, lambda key: bytearray(key.encode()), lambda key: memoryview(key.encode())]
+    generator = random.Random(5)
+    mixed = [generator.choice(forms)(key + generator.choice(["", "é", "\U0001f40d"])) for key in KEYS]
+    assert ring.node_many(mixed) == [ring[key] for key in mixed]
 
 
 # The byte form.

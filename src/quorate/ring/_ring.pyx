@@ -49,22 +49,37 @@ cdef extern from "Python.h":
 
 cdef extern from *:
     """
-    /* Asks for the headers of the next items of a list, and for the line after, where the text of a short str goes on. */
-    static inline void prefetch_items(PyObject *list, Py_ssize_t start, Py_ssize_t count) {
-    #ifndef Py_GIL_DISABLED /* without a GIL the array of items may be freed meanwhile */
-        Py_ssize_t end = PyList_GET_SIZE(list);
-        if (end > start + count) end = start + count;
-        for (Py_ssize_t i = start; i < end; i++) {
+    #include "xxh3.h"
+
+    /* Hashes the items start + done … start + count - 1 of a list as long as they are plain ASCII strs or bytes, and asks
+     * memory for the ones that come after them. Returns how many of `count` are done. It runs no Python code, so that under a GIL nobody can
+     * change the list meanwhile and no reference is needed; without a GIL it does nothing. */
+    static inline Py_ssize_t hash_items(PyObject *list, Py_ssize_t start, Py_ssize_t done, Py_ssize_t count, uint64_t *hashes,
+                                        uint64_t seed) {
+    #ifndef Py_GIL_DISABLED
+        Py_ssize_t length = PyList_GET_SIZE(list), i;
+        for (i = start + count; !done && i < start + 2 * count && i < length; i++) {
             const char *item = (const char *)PyList_GET_ITEM(list, i);
             __builtin_prefetch(item);
-            __builtin_prefetch(item + 63);
+            __builtin_prefetch(item + 63); /* where the text of a short str goes on */
+        }
+        for (; done < count && start + done < length; done++) {
+            PyObject *item = PyList_GET_ITEM(list, start + done);
+            if (PyUnicode_CheckExact(item) && PyUnicode_IS_COMPACT_ASCII(item))
+                hashes[done] = xxh3_64(PyUnicode_DATA(item), (size_t)PyUnicode_GET_LENGTH(item), seed);
+            else if (PyBytes_CheckExact(item))
+                hashes[done] = xxh3_64(PyBytes_AS_STRING(item), (size_t)PyBytes_GET_SIZE(item), seed);
+            else
+                break;
         }
     #else
-        (void)list, (void)start, (void)count;
+        (void)list, (void)start, (void)count, (void)hashes, (void)seed;
     #endif
+        return done;
     }
     """
-    void prefetch_items(list it, Py_ssize_t start, Py_ssize_t count) noexcept
+    Py_ssize_t hash_items(list it, Py_ssize_t start, Py_ssize_t done, Py_ssize_t count, uint64_t *hashes,
+                          uint64_t seed) noexcept
 
 cdef uint64_t POINTS_MAX = limits.RING_POINTS_MAX
 cdef Py_ssize_t NODES_MAX = limits.RING_NODES_MAX
@@ -397,13 +412,16 @@ cdef class Ring:
         result = PyList_New(n)
         for start in range(0, n, POINTS_BATCH):
             size = min(n - start, <Py_ssize_t>POINTS_BATCH)
-            for i in range(size):
-                # Another thread may shorten the list meanwhile: an IndexError, and no harm.
+            i = 0
+            while True:
+                i = hash_items(source, start, i, size, hashes, self._seed)
+                if i == size:
+                    break
+                # Another thread, or a key's own buffer, may shorten the list meanwhile: an IndexError, and no harm.
                 with boundscheck(True):
                     key = source[start + i]
                 hashes[i] = hash_key(key, self._seed)
-            # The next keys come from memory while these are looked up.
-            prefetch_items(source, start + size, POINTS_BATCH)
+                i += 1
             points_find_many(&self._points, hashes, owners, <size_t>size)
             for i in range(size):
                 name = PyTuple_GET_ITEM(self._names, owners[i])
