@@ -5,18 +5,17 @@ Loaded when such a command runs. Shared by ``snapshot restore`` and ``recover``.
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterable, Iterator
 
 from quorate.raft import COMMAND
 from quorate.raft.types import Configuration
+from quorate.store import Store
 
 __all__ = ["first_configuration", "fold"]
 
 
 def fold(content: Iterator[bytes], entries: Iterable[tuple[int, int, int, bytes]], index: int) -> Iterator[bytes]:
     """The store's content with the entries applied, as of the new index."""
-    Store = importlib.import_module("quorate.store").Store
     first = next(content, None)
     if first is None:
         store = Store()
