@@ -88,11 +88,25 @@ def test_a_snapshot_keeps_a_matching_tail_and_drops_a_divergent_log() -> None:
     for term, kept in ((1, [1]), (2, [])):
         disk = Disk()
         disk.write(None, 1, entries(1, 1, 1, 1))
-        disk.write_snapshot(Snapshot(2, term, None, b"state"))
+        disk.keep_received(Snapshot(2, term, None, b"state"))
+        disk.write_beginning(Snapshot(2, term, None, b"state"))
         disk.sync()
         assert terms(disk) == kept
         assert disk.first == 3
         assert disk.snapshot is not None
+
+
+def test_a_received_snapshot_is_found_although_the_log_never_came_to_name_it() -> None:
+    for seed in range(20):
+        disk = Disk()
+        disk.write(None, 1, entries(1, 1))
+        disk.sync()
+        disk.keep_received(Snapshot(5, 2, None, b"state"))
+        assert disk.last == 5
+        disk.write(None, 2, entries(2, 1, 1))
+        disk.write_beginning(Snapshot(5, 2, None, b"state"))
+        disk.crash(random.Random(seed))
+        assert (disk.first, disk.last, disk.snapshot.index, disk.entries) == (6, 5, 5, [])
 
 
 def test_the_disk_sees_misuse() -> None:

@@ -50,7 +50,7 @@ def test_the_profiles_together_make_every_kind_of_trouble() -> None:
     faults: set[str] = set()
     seen = dict.fromkeys(("elections", "operations", "snapshots", "snapshots_installed", "changes"), 0)
     for profile in ROUGH:
-        for seed in range(11, 15):
+        for seed in range(11, 17):
             stats = hold(run_seed(seed, nodes=3, seconds=20, profile=profile)).stats
             faults |= set(stats["faults"])
             for name in seen:

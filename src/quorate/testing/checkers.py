@@ -7,12 +7,15 @@ to judge it. Names and numbers are those of the Raft paper, Figure 3.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any, Final, final
 
 if TYPE_CHECKING:
     from quorate.testing.node import SimNode
 
 __all__ = ["Checkers", "Violation"]
+
+DESERTED_SAMPLES_MAX: Final = 4
+"""For how many seconds a leader may not notice that most voters went on; its clock runs at half the rate at worst."""
 
 
 class Violation(AssertionError):
@@ -52,9 +55,27 @@ class Checkers:
     def became_leader(self, node: SimNode, term: int) -> None:
         """Election Safety: at most one leader in a term. Leader Completeness: it has all that was committed before."""
         known = self.leaders.setdefault(term, (node.id, node.life))
-        if known != (node.id, node.life):
+        # A sole voter leads at once, and may do so again if it crashed before that term was on disk.
+        if known != (node.id, node.life) and (known[0] != node.id or node.disk.term >= term):
             raise Violation("election safety", f"nodes {known[0]} and {node.id} both lead term {term}")
+        self.elected(node, term)
         self.complete(node, term)
+
+    def elected(self, node: SimNode, term: int) -> None:
+        """A leader has durable votes of a majority of each half of its configuration (Raft §5.2, §6)."""
+        configuration = node.configuration
+        nodes = node.cluster.nodes
+        for half in (configuration.incoming, configuration.outgoing):
+            votes = 0
+            for voter in half:
+                other = nodes.get(voter)
+                if other is None or voter == node.id or (voter, other.incarnation) in self._wiped:
+                    votes += 1
+                    continue
+                disk = other.disk
+                votes += disk.term > term or (disk.term == term and disk.vote == node.id)
+            if half and votes <= len(half) // 2:
+                raise Violation("elected by a majority", f"node {node.id} leads term {term} by {votes} votes of {half}")
 
     def complete(self, node: SimNode, term: int) -> None:
         """Leader Completeness, for the newest entry committed in an earlier term (Log Matching does the rest)."""
@@ -98,6 +119,50 @@ class Checkers:
             before = term
             index += 1
 
+    def changed(self, node: SimNode, index: int, commit: int) -> None:
+        """A leader appended a configuration: one at a time, none before a commit in its term (dissertation §4.1)."""
+        term = node.term
+        if node.configuration.index > commit:
+            raise Violation(
+                "one change at a time",
+                f"leader {node.id} appends a configuration at {index} while that at {node.configuration.index} is not"
+                f" committed (commit {commit})",
+            )
+        if commit == 0 or self.committed[commit] != term:
+            raise Violation(
+                "no change before a commit in the term",
+                f"leader {node.id} appends a configuration at {index} in term {term}, having committed {commit}",
+            )
+
+    def installed(self, node: SimNode, snapshot: Any) -> None:
+        """A core took a snapshot into its log: what it keeps behind it follows from it; its configuration is there."""
+        log = node.raft.log
+        index, term = snapshot.index, snapshot.term
+        if log.last_index > index >= log.first_index - 1:
+            next_term = log.term(index + 1)
+            before = self.entries[(index + 1, next_term)][2]
+            if before not in (-1, term):
+                raise Violation(
+                    "log matching",
+                    f"node {node.id} keeps {index + 1}@{next_term}, which follows a term {before},"
+                    f" behind a snapshot that ends with {index}@{term}",
+                )
+        elif log.last_index == index and node.configuration[1:] != snapshot.configuration[1:]:
+            raise Violation(
+                "snapshot with its configuration",
+                f"node {node.id} is in {node.configuration}, its snapshot in {snapshot.configuration}",
+            )
+
+    def persisted(self, node: SimNode) -> None:
+        """What a core counts as durable is on its disk, entry by entry (no ABA)."""
+        log = node.raft.log
+        index = node.raft.state().persisted_index
+        if index >= log.first_index and not node.disk.holds(index, log.term(index)):
+            raise Violation(
+                "counted as durable",
+                f"node {node.id} counts {index}@{log.term(index)} as durable; its disk does not hold it",
+            )
+
     def advanced(self, node: SimNode, old: int, new: int, term: int, *, leads: bool) -> None:
         """The commit index of a node moved. Commitment is by a quorum of durable logs, and agrees everywhere."""
         log = node.raft.log
@@ -122,7 +187,12 @@ class Checkers:
             else:
                 raise Violation("state machine safety", f"node {node.id} committed {index} before {len(committed)}")
         if leads and new > 0:
-            self.durable_quorum(node, new, log.term(new))
+            entry_term = log.term(new)
+            if entry_term != term:
+                raise Violation(
+                    "commit by counting", f"leader {node.id} of term {term} committed {new}@{entry_term} (Raft §5.4.2)"
+                )
+            self.durable_quorum(node, new, entry_term)
 
     def durable_quorum(self, node: SimNode, index: int, term: int) -> None:
         """What a leader counts as committed is durable on a majority of each half of its configuration."""
@@ -198,6 +268,26 @@ class Checkers:
                 f" its disk ends at {disk.last} and says term {disk.term}",
             )
 
+    def _office(self, node: SimNode, state: Any) -> None:
+        """A leader that was removed goes; one that lost its majority to a later term notices by check-quorum."""
+        configuration = state.configuration
+        voters = {*configuration.incoming, *configuration.outgoing}
+        if configuration.index <= state.commit and self.committed[state.commit] == state.term and node.id not in voters:
+            raise Violation(
+                "a removed leader goes", f"node {node.id} leads term {state.term}, removed by {configuration}"
+            )
+        nodes = node.cluster.nodes
+        gone = [id for id in configuration.incoming if id in nodes and nodes[id].disk.term > state.term]
+        if node.paused or not self.settings.get("check_quorum", True) or 2 * len(gone) <= len(configuration.incoming):
+            node.deserted = 0
+            return
+        node.deserted += 1
+        if node.deserted > DESERTED_SAMPLES_MAX:
+            raise Violation(
+                "check quorum",
+                f"node {node.id} leads term {state.term} since seconds, while {gone} went on to later terms",
+            )
+
     # -- bounds, sampled
     # ------------------------------------------------------------------------------------------------
 
@@ -221,6 +311,8 @@ class Checkers:
                     )
                 if progress.match >= progress.next or progress.match > state.last_index:
                     raise Violation("order of indexes", f"node {node.id}, progress of {peer}: {progress}")
+            if state.role == "leader":
+                self._office(node, state)
             kept = state.applied - state.first_index
             if kept > node.cluster.log_bound:
                 raise Violation("bounded log", f"node {node.id} keeps {kept} applied entries in its log")

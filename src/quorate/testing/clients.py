@@ -31,12 +31,14 @@ class Request:
     ``on_unknown()``: the attempt may or may not take effect.
     """
 
-    __slots__ = ("id", "node", "state")
+    __slots__ = ("floor", "id", "node", "state")
 
     def __init__(self, id: int, node: int) -> None:
         self.id = id
         self.node = node
         self.state = OPEN
+        self.floor = 0
+        """For a read: the highest index that was acknowledged to anybody before it began."""
 
     def on_done(self, result: Any) -> None:
         raise NotImplementedError
@@ -136,6 +138,7 @@ class _Client:
         cluster.after(load.timeout_us, self.expire, attempt)
         if self.kind == "read":
             cluster.requests[attempt.id] = attempt
+            attempt.floor = cluster.acknowledged
             id = attempt.id
             node.feed(lambda now: ReadIndex(id, now=now))
         else:

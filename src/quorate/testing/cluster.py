@@ -28,7 +28,7 @@ from quorate.testing.clock import Clock
 from quorate.testing.faults import Faults
 from quorate.testing.history import History
 from quorate.testing.linearizability import check
-from quorate.testing.machine import Registers, StateMachine
+from quorate.testing.machine import WRITE, Registers, StateMachine
 from quorate.testing.membership import Membership
 from quorate.testing.network import Network
 from quorate.testing.node import SimNode
@@ -146,6 +146,8 @@ class SimCluster:
         self._random = random.Random(f"{seed}/cluster")
         self.requests: dict[int, Request] = {}
         """Proposals and reads whose outcome is open, by id."""
+        self.acknowledged = 0
+        """The highest index whose effect was told to a client."""
         self.steps = self.elections = self.snapshots = self.installs = 0
 
         self.settings = _settings(profile, draw, config or {})
@@ -314,7 +316,8 @@ class SimCluster:
         if self._loads:
             make, _, rng = self._loads[0]
             return make(rng)
-        return Registers.command(0xFFFFFFFF, self._requests, 1, 0xFFFF, 1) if self.clients is not None else b""
+        # A session that no client has, and a register that no history speaks of.
+        return Registers.command(0xFFFFFFFF, self._requests, WRITE, 0xFFFF, 1) if self.clients is not None else b""
 
     def check(self) -> None:
         """All that is judged at the end: equal state machines, nothing acknowledged lost, linearizable history."""
@@ -510,6 +513,17 @@ class SimCluster:
         """Tell a node that its leader's connection closed."""
         node.feed(lambda now: LeaderConnectionClosed(now=now))
 
+    def flood(self, count: int) -> bool:
+        """Propose much at once at some node that believes to lead, rightly or not: long tails, some divergent."""
+        leaders = [node for node in self.nodes.values() if node.role == "leader" and node.raft is not None]
+        if not leaders:
+            return False
+        node = self._random.choice(leaders)
+        for _ in range(count):
+            request = _Quiet(self.next_request(), node.id)
+            self.propose_request(node, request, self._filler())
+        return True
+
     def guess_leader(self) -> int:
         """The node that leads the newest term, as somebody who sees all nodes would say; 0 if none."""
         best, best_term = 0, -1
@@ -560,14 +574,16 @@ class SimCluster:
             if known is None:
                 request.on_unknown()
             elif known[0] == answer.term:
+                self.acknowledged = max(self.acknowledged, answer.index)
                 request.on_done(known[1])
             else:
                 request.on_refused("overwritten")
 
-    def proposal_applied(self, request: Request, same: bool, result: Any) -> None:
+    def proposal_applied(self, request: Request, index: int, same: bool, result: Any) -> None:
         """The index at which a proposal was accepted is applied; ``same``: it is that very entry."""
         self.requests.pop(request.id, None)
         if same:
+            self.acknowledged = max(self.acknowledged, index)
             request.on_done(result)
         else:
             request.on_refused("overwritten")
@@ -588,6 +604,11 @@ class SimCluster:
         if node.applied < read.index:
             raise Violation(
                 "reads wait", f"node {node.id} serves a read at {read.index}, having applied {node.applied}"
+            )
+        if read.index < request.floor:
+            raise Violation(
+                "linearizable reads",
+                f"node {node.id} serves a read at {read.index} that began after {request.floor} was acknowledged",
             )
         machine = node.machine
         key = request.client.value  # type: ignore[attr-defined]

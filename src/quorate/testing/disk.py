@@ -2,7 +2,8 @@
 
 It behaves like the write-ahead log of :mod:`quorate.storage`: writes are records in one order (hard state first, then
 entries, one record each); a sync makes all records so far durable; a crash keeps everything durable and any prefix of
-the rest. A snapshot becomes durable, and the log cut or dropped, in one atomic step (a file is renamed).
+the rest. A snapshot is a file of its own, durable at once when it is renamed; the record that makes it the beginning of
+the log follows among the others, and a start finds the file also when that record was lost.
 """
 
 from __future__ import annotations
@@ -37,7 +38,18 @@ class Snapshot:
 class Disk:
     """Durable image, and the records that are written but not yet synced."""
 
-    __slots__ = ("_pending", "commit", "entries", "first", "hard_state", "snapshot", "snapshots", "term", "vote")
+    __slots__ = (
+        "_file",
+        "_pending",
+        "commit",
+        "entries",
+        "first",
+        "hard_state",
+        "snapshot",
+        "snapshots",
+        "term",
+        "vote",
+    )
 
     def __init__(self) -> None:
         self.hard_state: Any = None
@@ -50,6 +62,7 @@ class Disk:
         self.snapshot: Snapshot | None = None
         self.snapshots: dict[int, Snapshot] = {}
         """Those that can still be sent, by index: the newest and the one before it."""
+        self._file: Snapshot | None = None
         self._pending: list[tuple[Any, ...]] = []
 
     # -- what is durable
@@ -58,11 +71,11 @@ class Disk:
     @property
     def last(self) -> int:
         """Index of the last durable entry, or of the snapshot."""
-        return self.first + len(self.entries) - 1
+        return max(0 if self._file is None else self._file.index, self.first + len(self.entries) - 1)
 
     def holds(self, index: int, term: int) -> bool:
         """Is the entry (index, term) durable, or covered by the snapshot?"""
-        if index < self.first:
+        if index < self.first or (self._file is not None and index <= self._file.index):
             return True
         at = index - self.first
         return at < len(self.entries) and self.entries[at].term == term
@@ -82,8 +95,13 @@ class Disk:
             if hard_state is not None:
                 self._pending.append((0, hard_state))
 
-    def write_snapshot(self, snapshot: Snapshot) -> None:
-        """A snapshot received from a leader, in its place among the other writes."""
+    def keep_received(self, snapshot: Snapshot) -> None:
+        """A snapshot received from a leader is durable as a file."""
+        if self._file is None or snapshot.index > self._file.index:
+            self._file = snapshot
+
+    def write_beginning(self, snapshot: Snapshot) -> None:
+        """Take the record that makes a received snapshot the beginning into the order of the log."""
         self._pending.append((2, snapshot))
 
     def sync(self) -> None:
@@ -103,6 +121,8 @@ class Disk:
         keep = rng.randint(0, len(records))
         for record in records[:keep]:
             self._put(record)
+        if self._file is not None:
+            self._put((2, self._file))
         self._pending.clear()
         return len(records) - keep
 
@@ -125,7 +145,7 @@ class Disk:
             raise DiskMisuse(f"{hard_state} goes back from term {self.term}")
         if hard_state.term == self.term and self.vote not in (0, hard_state.vote):
             raise DiskMisuse(f"{hard_state} changes the vote of the term, which was for {self.vote}")
-        if hard_state.commit > self.last:
+        if hard_state.commit > self.first + len(self.entries) - 1:
             raise DiskMisuse(f"{hard_state} is beyond the log, which ends at {self.last}")
         self.term, self.vote, self.commit = hard_state.term, hard_state.vote, max(self.commit, hard_state.commit)
         self.hard_state = hard_state._replace(commit=self.commit)

@@ -35,6 +35,7 @@ FAULTS: Final = (
     "transfer",
     "campaign",
     "forget_leader",
+    "flood",
     "membership",
     "wipe",
     "restart_all",
@@ -179,7 +180,10 @@ class Faults:
             cluster.network.cut([leader], others, both=False)
         else:
             cluster.network.cut(others, [leader], both=False)
-        self._for_a_while(0.8, self._mend, None)
+        if self._random.random() < 0.5:
+            for id in others:  # its connections break, and everybody notices at once
+                cluster.hint(cluster.nodes[id])
+        self._for_a_while(0.8 if self._random.random() < 0.9 else 6.0, self._mend, None)
         return None
 
     def _mend(self, _: None) -> None:
@@ -303,6 +307,10 @@ class Faults:
             return False
         node.feed(lambda now: ForgetLeader(now=now))
         return None
+
+    def flood(self) -> bool | None:
+        """Somebody proposes much at once at a node that believes to lead."""
+        return self._cluster.flood(self._random.randint(5, 60)) and None
 
     def membership(self) -> bool | None:
         """The operator does something."""

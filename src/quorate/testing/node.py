@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final, final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, final
 
 from quorate.errors import InvariantBroken
 from quorate.raft import (
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 __all__ = ["RESULTS_KEPT", "SimNode"]
 
+_Write: TypeAlias = "tuple[int, bool, Any, int, Any, Snapshot | None]"
+"""Ticket, if it needs a sync, hard state, first index, entries; or a snapshot, as a file (index 0) or in the log."""
 RESULTS_KEPT: Final = 4_096
 """How many results of its state machine a node remembers, for answers that come late."""
 
@@ -66,6 +68,7 @@ class SimNode:
         "commit",
         "configuration",
         "deadline",
+        "deserted",
         "disk",
         "disk_us",
         "fresh",
@@ -105,6 +108,8 @@ class SimNode:
     def _forget(self) -> None:
         """What a process has in memory is gone."""
         self.role, self.term, self.leader, self.commit, self.applied = "follower", 0, 0, 0, 0
+        self.deserted = 0
+        """How often in a row it was seen to lead while most voters had gone on."""
         self.deadline = NEVER_DUE
         self.pending: dict[int, list[tuple[int, Any]]] = {}
         """Index → (term, request) of proposals accepted here that wait for being applied."""
@@ -112,8 +117,8 @@ class SimNode:
         self._todo: deque[Any] = deque()
         self._inbox: list[tuple[Callable[[Any], None], Any]] = []
         self._waiting: deque[tuple[int, list[Any]]] = deque()
-        self._ready: list[tuple[int, int, int, bool]] = []  # handed to the disk: (ticket, last index, its term, sync)
-        self._batch: list[tuple[int, int, int, bool]] | None = None  # being written now
+        self._ready: list[_Write] = []  # handed to the disk, not begun
+        self._batch: list[_Write] | None = None  # being written now
         self._written = 0
         self._incoming: tuple[int, int, bytearray] | None = None
         self._loaded = 0
@@ -164,7 +169,8 @@ class SimNode:
             **arguments,
         )
         self.commit = self.applied
-        self.configuration = self.raft.state().configuration
+        self.term = self.raft.term
+        self.configuration = self.raft.configuration
         self.transcript.add(
             (
                 cluster.now,
@@ -298,6 +304,8 @@ class SimNode:
         term, role, commit = update.term, update.role, update.commit
         if entries:
             checkers.wrote(self, update.first_index, entries)
+        if role == "pre_candidate" and term > self.term:
+            raise Violation("a pre-vote raises no term", f"node {self.id} went from term {self.term} to {term}")
         if role != self.role or term != self.term:
             if term < self.term:
                 raise Violation("term grows", f"node {self.id} went from term {self.term} to {term}")
@@ -313,14 +321,15 @@ class SimNode:
         if entries and (
             update.first_index <= self.configuration.index or any(entry.kind == CONFIGURATION for entry in entries)
         ):
-            self.configuration = self.raft.state().configuration
+            if role == "leader":
+                for entry in entries:
+                    if entry.kind == CONFIGURATION and entry.term == term:
+                        checkers.changed(self, entry.index, commit)
+            self.configuration = self.raft.configuration
 
         ticket = update.ticket
         if ticket:
-            self.disk.write(update.hard_state, update.first_index, entries)
-            last = entries[-1] if entries else None
-            index, entry_term = (last.index, last.term) if last is not None else (0, 0)
-            self._ready.append((ticket, index, entry_term, update.sync))
+            self._ready.append((ticket, update.sync, update.hard_state, update.first_index, entries, None))
             self._written = ticket
             if self._batch is None:
                 self._write_batch()
@@ -371,9 +380,17 @@ class SimNode:
     def _write_batch(self) -> None:
         """Start writing everything that waits: one sync for all of it."""
         self._batch, self._ready = self._ready, []
+        disk = self.disk
+        sync = False
+        for _, needs_sync, hard_state, first_index, entries, snapshot in self._batch:
+            sync = sync or needs_sync
+            if snapshot is None:
+                disk.write(hard_state, first_index, entries)
+            elif first_index:
+                disk.write_beginning(snapshot)
         low, high = self.disk_us
         took = low + int(self._random.random() * (high - low))
-        if not any(write[3] for write in self._batch):
+        if not sync:
             took //= 10
         self.cluster.after(took, self._batch_written, self.life)
 
@@ -386,6 +403,7 @@ class SimNode:
         batch = self._batch
         assert batch is not None
         cluster = self.cluster
+        checkers = cluster.checkers
         if self.id in cluster.failing_disks:
             # A failed sync is final for the process: nobody knows what of it is on the disk (FACTS §5, first line).
             cluster.failing_disks.discard(self.id)
@@ -393,7 +411,7 @@ class SimNode:
             self.transcript.add((cluster.now, "cannot sync, and stops", None))
             self._die()
             return
-        if any(write[3] for write in batch):
+        if any(write[1] for write in batch):
             try:
                 self.disk.sync()
             except DiskMisuse as error:
@@ -409,13 +427,17 @@ class SimNode:
             self._release(ticket)
         now = self.clock.now(cluster.now)
         if ticket:
-            index, term = next(((write[1], write[2]) for write in reversed(batch) if write[1]), (0, 0))
+            last = next((write[4][-1] for write in reversed(batch) if write[4]), None)
+            index, term = (0, 0) if last is None else (last.index, last.term)
             self.step(Persisted(ticket, index, term, now=now))
+            log = self.raft.log
+            if log.first_index <= index <= log.last_index and log.term(index) != term:
+                checkers.persisted(self)  # it was replaced while it was being written
         if life == self.life and not first:
             self._release(ticket)
         for write in batch:
-            if write[0] == 0 and life == self.life:
-                self._snapshot_durable(write[1], write[2])
+            if write[5] is not None and not write[3] and life == self.life:
+                self._snapshot_durable(write[5])
 
     def _release(self, ticket: int) -> None:
         waiting = self._waiting
@@ -452,7 +474,7 @@ class SimNode:
                 result = None
             if self.pending:
                 for proposed_in, request in self.pending.pop(index, ()):
-                    cluster.proposal_applied(request, proposed_in == term, result)
+                    cluster.proposal_applied(request, index, proposed_in == term, result)
         if len(results) > 2 * RESULTS_KEPT:
             for index in sorted(results)[:-RESULTS_KEPT]:
                 del results[index]
@@ -520,15 +542,22 @@ class SimNode:
             self.transcript.add((self.cluster.now, f"cannot install the snapshot at {index}", None))
             self._todo.append(SnapshotFailed(index, now=self.clock.now(self.cluster.now)))
             return
-        self.disk.write_snapshot(snapshot)
-        self._ready.append((0, snapshot.index, snapshot.term, True))
+        # A file of its own, renamed once all that was handed out before it is durable.
+        self._ready.append((0, True, None, 0, (), snapshot))
         if self._batch is None:
             self._write_batch()
 
-    def _snapshot_durable(self, index: int, term: int) -> None:
-        snapshot = self.disk.snapshot
-        if snapshot is None or (snapshot.index, snapshot.term) != (index, term):
-            return
+    def _snapshot_durable(self, snapshot: Snapshot) -> None:
+        """A received snapshot is a durable file: name it in the log, load it, and tell the core, all at this moment.
+
+        The log's record need not be durable: a start finds the file. But nothing may come between it and the core's
+        step, or the core could write entries that the snapshot covers behind the record.
+        """
+        index, term = snapshot.index, snapshot.term
+        self.disk.keep_received(snapshot)
+        self._ready.append((0, True, None, index, (), snapshot))
+        if self._batch is None:
+            self._write_batch()
         self.transcript.add((self.cluster.now, f"loaded snapshot ({index}, {term})", None))
         self.cluster.checkers.restored(self, index, term)
         if index > self.applied:
@@ -541,4 +570,5 @@ class SimNode:
                 self.cluster.proposal_unknown(request)
         self.step(SnapshotPersisted(index, term, now=self.clock.now(self.cluster.now)))
         if self.raft is not None:
-            self.configuration = self.raft.state().configuration
+            self.configuration = self.raft.configuration
+            self.cluster.checkers.installed(self, snapshot)

@@ -38,6 +38,7 @@ class Profile:
     transfer: float = 0
     campaign: float = 0
     forget_leader: float = 0
+    flood: float = 0
     membership: float = 0
     wipe: float = 0
     restart_all: float = 0
@@ -92,6 +93,7 @@ _ROUGH: Final = dict[str, Any](
     transfer=8,
     campaign=15,
     forget_leader=15,
+    flood=6,
     loss=0.02,
     duplicate=0.02,
     late=0.02,
@@ -109,12 +111,12 @@ PROFILES: Final[Mapping[str, Profile]] = MappingProxyType(
                 "membership",
                 "changes of members, simple and joint, learners, wiped disks, under the faults of rough",
                 **{**_ROUGH, "crash": 6, "pause": 9, "partition": 9, "membership": 1.0, "wipe": 4, "transfer": 5},
-                snapshot_every=100,
+                snapshot_every=40,
             ),
             Profile(
                 "snapshots",
                 "short logs, snapshots in many chunks, slow followers",
-                **{**_ROUGH, "crash": 3, "isolate_leader": 5},
+                **{**_ROUGH, "crash": 3, "isolate_leader": 3, "flood": 1},
                 snapshot_every=15,
                 install_error=0.1,
                 slow_apply=0.3,
@@ -137,11 +139,12 @@ PROFILES: Final[Mapping[str, Profile]] = MappingProxyType(
             Profile(
                 "lease",
                 "reads by lease, with clocks within the promised drift and long pauses",
-                **{**_ROUGH, "clock_jump": 0, "clock_rate": 3, "pause": 1.5, "isolate_leader": 4, "transfer": 4},
+                **{**_ROUGH, "clock_jump": 0, "clock_rate": 3, "pause": 1.5, "isolate_leader": 2, "transfer": 4},
                 clock_drift=0.04,
                 clock_back=False,
                 reads=0.6,
-                rate=40.0,
+                clients=8,
+                rate=60.0,
                 keys=2,
                 config={"lease_reads": True, "check_quorum": True, "pre_vote": True},
             ),
