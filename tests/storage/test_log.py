@@ -85,6 +85,25 @@ def test_a_commit_index_is_written_behind_the_entries_that_it_speaks_of(open_log
     assert found.records == 3 + 5
 
 
+def test_what_is_about_to_be_replaced_is_never_called_committed(open_log: OpenLog) -> None:
+    """A deposed leader's tail is replaced by entries that are committed already, in one submission.
+
+    The commit index in front of the entries would speak of the old ones. (Found by simulation.)
+    """
+    log = open_log()
+    log.wait(log.append([(1, b"kept"), (1, b"old"), (1, b"older")], hard_state=(1, 1, 1)))
+    log.wait(log.append([(2, b"new")], first_index=2, hard_state=(2, 0, 2)))
+    expected = [(1, 1, 0, b"kept"), (2, 2, 0, b"new")]
+    again = open_log()
+    assert again.recovered is not None
+    assert (again.recovered.hard_state, again.recovered.entries()) == ((2, 0, 2), expected)
+    again.wait(again.append([(2, b"a"), (2, b"b")]))
+    again.wait(again.append(reset=(3, 3), hard_state=(3, 0, 3)))
+    last = open_log().recovered
+    assert last is not None
+    assert (last.hard_state, last.base, last.entries()) == ((3, 0, 3), (3, 3), [])
+
+
 @pytest.mark.parametrize(
     ("what", "message"),
     [

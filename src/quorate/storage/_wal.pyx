@@ -346,7 +346,12 @@ cdef int write_operation(Wal *wal, const WalOp *op, const entry *entries) noexce
         last = wal.held.index
     if op.has_hard:
         # A commit index is never written in front of the entries it speaks of: a batch may be torn between them, and
-        # then the log would claim to have lost what was committed. It follows them, in a second record.
+        # then the log would claim to have lost what was committed. It follows them, in a second record. What stands in
+        # their place until then, and is about to be replaced, is not what was committed either.
+        if op.count:
+            last = min(last, op.first_index - 1)
+        if op.base_kind == SUBMIT_RESET:
+            last = 0
         hard = op.hard
         wal.wanted_commit = hard.commit
         hard.commit = min(hard.commit, last)
