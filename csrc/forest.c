@@ -617,6 +617,7 @@ int forest_adopt(forest *it, forest *from, uint64_t index) {
 }
 
 forest_hold *forest_keep(forest *it) {
+    if (reclaim(it, RECLAIM_BUDGET) < 0) return NULL; /* so that places of dropped holds are free */
     for (uint32_t i = 0; i < TREE_HOLDS; i++) {
         forest_hold *hold = &it->holds[i];
         if (hold->version) continue;
