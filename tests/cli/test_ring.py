@@ -233,6 +233,15 @@ def test_draw_on_a_terminal_is_in_colour(terminal: io.StringIO) -> None:
     assert "38;2;78;121;167" in terminal.getvalue()
 
 
+def test_draw_without_colour_uses_letters_on_a_terminal_too(
+    terminal: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    run("draw", "n1", "n2", "--vnodes", "3")
+    assert "A  " in terminal.getvalue()
+    assert "▀" not in terminal.getvalue()
+
+
 def test_draw_json_gives_the_points() -> None:
     shown = run_json("draw", "n1", "n2", "--vnodes", "3", "--key", "alice")
     ring = Ring(["n1", "n2"], vnodes=3)

@@ -389,7 +389,7 @@ def draw(
             raise click.FileError(str(file), error.strerror or str(error)) from error
         return
     out = console()
-    colored = out.is_terminal and out.color_system is not None
+    colored = out.is_terminal and out.color_system is not None and not out.no_color
     marks = {str(index): at for index, at in enumerate(hashes.values(), 1)}
     legend = [Text()]
     for index, name in enumerate(names):
