@@ -1,4 +1,4 @@
-"""Snapshots: canonical, consistent while the store changes, restored to an equal one by a parser that trusts nothing."""
+"""Snapshots: canonical, consistent while the store changes, restored to an equal one by a parser without trust."""
 
 from __future__ import annotations
 
