@@ -117,7 +117,7 @@ def test_the_disk_sees_misuse() -> None:
     disk = Disk()
     disk.write(None, 1, entries(1, 1, 1))
     disk.sync()
-    with pytest.raises(DiskMisuse, match="above the durable log"):
+    with pytest.raises(DiskMisuse, match="not durable in the log"):
         disk.save_own(Snapshot(3, 1, None, b""))
     disk.save_own(Snapshot(2, 1, None, b""))
     disk.write(None, 2, entries(2, 2))

@@ -179,3 +179,8 @@ def test_a_known_bug_is_found(mutation: str) -> None:
 @pytest.mark.parametrize("mutation", sorted(set(quorate.raft.mutations()) - FOUND_BY_SCENARIOS - set(FOUND_SOON)))
 def test_every_known_bug_is_found(mutation: str) -> None:
     assert find_violation(mutation, range(1, 400)) is not None
+
+
+def test_a_seed_of_mixed_is_the_same_run_under_the_profile_it_drew() -> None:
+    mixed = run_seed(9, seconds=3, profile="mixed")
+    assert run_seed(9, seconds=3, profile=mixed.stats["profile"]).stats == mixed.stats

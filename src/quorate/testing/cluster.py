@@ -133,7 +133,7 @@ class SimCluster:
         self.seed = seed
         self.machine = machine
         self.size = nodes
-        self.profile = profile = _profile(profile, draw)
+        self.profile = profile = _profile(profile, random.Random(f"{seed}/profile"))
         self.mutation = mutation
         self.trace = trace
         self.now = 0
@@ -226,6 +226,13 @@ class SimCluster:
             raise self._failed(violation.rule, violation.detail) from violation
         self.now = until
 
+    def _do(self, action: Callable[..., None], *arguments: Any) -> None:
+        """Something that does not come from the queue, with the same ending if it breaks a rule."""
+        try:
+            action(*arguments)
+        except Violation as violation:
+            raise self._failed(violation.rule, violation.detail) from violation
+
     def _failed(self, rule: str, detail: str) -> SimulationFailed:
         return SimulationFailed(
             rule, detail, seed=self.seed, at=self.now, command=self.replay_command(), transcript=self.transcript()
@@ -261,6 +268,18 @@ class SimCluster:
 
     def heal(self, within: float = HEAL_SECONDS) -> SimCluster:
         """End all faults, start all nodes, and see the cluster come back: one leader, a commit, all nodes equal."""
+        self._do(self._mend_everything)
+        until = self.now + int(within * SECOND)
+        marker = len(self.checkers.committed)
+        missing = "no node leads"
+        while self.now < until:
+            self._advance(self.now + SECOND // 20)
+            missing = self._not_healed(marker)
+            if not missing:
+                return self
+        raise self._failed("liveness", f"{within} simulated seconds after healing: {missing}")
+
+    def _mend_everything(self) -> None:
         self.faults.end()
         self.network.mend()
         self.network.set(latency_us=self.profile.latency_us)
@@ -276,15 +295,6 @@ class SimCluster:
         self.membership.settle()
         if self.clients is not None:
             self.clients.stop()
-        until = self.now + int(within * SECOND)
-        marker = len(self.checkers.committed)
-        missing = "no node leads"
-        while self.now < until:
-            self._advance(self.now + SECOND // 20)
-            missing = self._not_healed(marker)
-            if not missing:
-                return self
-        raise self._failed("liveness", f"{within} simulated seconds after healing: {missing}")
 
     def _not_healed(self, marker: int) -> str:
         leader = self.nodes.get(self.guess_leader())
@@ -297,9 +307,8 @@ class SimCluster:
         if wiped:
             return f"wiped nodes {wiped} are still members"
         if len(self.checkers.committed) <= marker:
-            node = leader
-            request = _Quiet(self.next_request(), node.id)
-            self.propose_request(node, request, self._filler())
+            request = _Quiet(self.next_request(), leader.id)
+            self._do(self.propose_request, leader, request, self._filler())
             return "no write was committed"
         if leader.raft.commit < leader.raft.log.last_index:
             return f"leader {leader.id} has uncommitted entries: {leader.raft.state()}"
@@ -367,10 +376,7 @@ class SimCluster:
                 self._advance(self.now + SECOND // 100)
                 continue
             proposal = _Proposal(self.next_request(), node.id)
-            try:
-                self.propose_request(node, proposal, command)
-            except Violation as violation:
-                raise self._failed(violation.rule, violation.detail) from violation
+            self._do(self.propose_request, node, proposal, command)
             while not proposal.outcome and self.now < until:
                 self._advance(self.now + SECOND // 1000)
             if proposal.outcome == "done":
@@ -396,13 +402,13 @@ class SimCluster:
 
     def crash(self, id: int) -> None:
         """Kill a node's process and lose its unsynced writes."""
-        self.nodes[id].crash()
+        self._do(self.nodes[id].crash)
 
     def restart(self, id: int) -> None:
         """Start a crashed node again over its disk."""
         node = self.nodes[id]
         if not node.up:
-            node.start(self.first_members if self.membership.is_first(node) else ())
+            self._do(node.start, self.first_members if self.membership.is_first(node) else ())
 
     def pause(self, id: int) -> None:
         """Stop a process without ending it."""
@@ -411,7 +417,7 @@ class SimCluster:
 
     def resume(self, id: int) -> None:
         """Let a paused process go on."""
-        self.nodes[id].resume()
+        self._do(self.nodes[id].resume)
 
     def partition(self, *groups: Iterable[int]) -> None:
         """Cut the network between the groups; a node in none of them keeps all its ways."""
@@ -428,7 +434,7 @@ class SimCluster:
         """Ask the leader to hand over."""
         node = self.nodes.get(self.guess_leader())
         if node is not None:
-            node.feed(lambda now: TransferLeadership(target, now=now))
+            self._do(node.feed, lambda now: TransferLeadership(target, now=now))
 
     def transcript(self, limit: int | None = None) -> str:
         """The last steps of each node, oldest first, as text."""

@@ -130,8 +130,8 @@ class Disk:
         """The node's own snapshot is durable: keep it, and cut the log up to it."""
         if self.snapshot is not None and snapshot.index <= self.snapshot.index:
             return
-        if snapshot.index > self.last:
-            raise DiskMisuse(f"a snapshot at {snapshot.index} above the durable log, which ends at {self.last}")
+        if not self.holds(snapshot.index, snapshot.term):
+            raise DiskMisuse(f"a snapshot at {snapshot.index}@{snapshot.term}, which is not durable in the log")
         self._keep(snapshot)
         del self.entries[: snapshot.index + 1 - self.first]
         self.first = snapshot.index + 1

@@ -183,6 +183,8 @@ class Faults:
         if self._random.random() < 0.5:
             for id in others:  # its connections break, and everybody notices at once
                 cluster.hint(cluster.nodes[id])
+            if others and self._random.random() < 0.3:  # and an operator is quick
+                cluster.nodes[self._random.choice(others)].feed(lambda now: Campaign(now=now))
         self._for_a_while(0.8 if self._random.random() < 0.9 else 6.0, self._mend, None)
         return None
 

@@ -512,8 +512,9 @@ class SimNode:
         if disk.snapshot is not None and disk.snapshot.index >= snapshot.index:
             self._snapshotting = False
             return
-        if disk.last < snapshot.index:
-            # A leader may apply what its own disk does not hold yet; a snapshot waits for it (DESIGN §6).
+        if not disk.holds(snapshot.index, snapshot.term):
+            # A node may apply what its own disk does not hold yet; a snapshot waits for it (DESIGN §6). Its disk may
+            # also hold a longer log that is about to be replaced: the term tells them apart.
             self.cluster.after(1_000, self._own_snapshot, what)
             return
         disk.save_own(snapshot)
