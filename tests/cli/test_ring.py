@@ -61,6 +61,7 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
         ("n3:2", Member("n3", 2.0)),
         ("n3:0.5@eu", Member("n3", 0.5, "eu")),
         ("n3@eu", Member("n3", 1.0, "eu")),
+        ("n3:1@rack:7", Member("n3", 1.0, "rack:7")),
         ("10.0.0.7:11211:1", Member("10.0.0.7:11211")),
         ("host:http", Member("host:http")),
     ],
@@ -70,7 +71,13 @@ def test_notation(text: str, member: Member) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"), [("10.0.0.7:11211", "10.0.0.7:11211:1"), ("n1:", "without a weight"), ("n1@", "without a zone")]
+    ("text", "said"),
+    [
+        ("10.0.0.7:11211", "10.0.0.7:11211:1"),
+        ("n1:", "without a weight"),
+        ("n1@", "without a zone"),
+        ("n1@eu:2", "the weight stands before the zone"),
+    ],
 )
 def test_notation_that_is_likely_a_mistake_is_refused(text: str, said: str) -> None:
     with pytest.raises(InvalidArgument, match=said):
@@ -106,6 +113,23 @@ def test_share_in_a_pipe_is_plain() -> None:
     lines = shown.splitlines()
     assert lines[0].split() == ["node", "weight", "share", "ideal", "load"]
     assert lines[3].split()[0] == "n" * 200  # never cut
+
+
+def test_a_name_is_never_markup(terminal: io.StringIO) -> None:
+    """Brackets are what rich would take for a style, and swallow."""
+    for arguments in (
+        ["share", "a[b]", "[red]n2[/red]"],
+        ["where", "-n", "[red]n2[/red]", "a[b]"],
+        ["diff", "--before", "a[b]", "--after", "[red]n2[/red]", "--ranges"],
+        ["draw", "[red]n2[/red]", "--key", "a[b]"],
+    ):
+        terminal.truncate(0)
+        run(*arguments)
+        assert "[red]n2[/red]" in terminal.getvalue(), arguments
+        assert "a[b]" in terminal.getvalue(), arguments
+    terminal.truncate(0)
+    run("where", "-n", "[red]n2[/red]", "--tally", "k")
+    assert "[red]n2[/red]" in terminal.getvalue()
 
 
 def test_seed_and_vnodes_reach_the_ring() -> None:
@@ -319,6 +343,43 @@ def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 
 
 # As a process
+
+
+@pytest.mark.parametrize(
+    "line", ["share é", "draw é", "diff --before é --after n1", "where -n é k", "demo --keys {keys}"]
+)
+def test_a_terminal_without_the_characters(line: str, tmp_path: Path) -> None:
+    keys = tmp_path / "keys"
+    keys.write_text("one\ntwo\n")
+    done = subprocess.run(
+        [*QUORATE, "ring", *line.format(keys=keys).split()],
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_standard_streams_that_are_closed_or_full() -> None:
+    """Each as a shell would leave them: ``<&-``, ``>&-``, ``>/dev/full``."""
+
+    def shell(line: str) -> tuple[int, str]:
+        command = ["sh", "-c", f'exec "$0" -m quorate ring {line}', sys.executable]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert "Traceback" not in done.stderr, line
+        assert "Exception ignored" not in done.stderr, line
+        return done.returncode, done.stderr
+
+    status, said = shell("where -n n1 <&-")
+    assert status == 2
+    assert "standard input is closed" in said
+    assert shell("where -n n1 k >&-") == (0, "")
+    assert shell("draw n1 --svg - >&-") == (0, "")
+    if Path("/dev/full").exists():
+        for command in ("where -n n1 k", "share n1", "share n1 --json", "draw n1 --svg -"):
+            status, said = shell(f"{command} >/dev/full")
+            assert status == 1, command
+            assert "No space left" in said, command
 
 
 def test_a_reader_that_goes_away_is_no_traceback() -> None:

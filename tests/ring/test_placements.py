@@ -8,6 +8,7 @@ import pickle
 import struct
 import subprocess
 import sys
+from array import array
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -301,7 +302,7 @@ def sealed(content: bytes) -> bytes:
 def test_the_byte_form_says_it_all(kind: str) -> None:
     places = KINDS[kind](NAMES, epoch=3)
     form = places.to_bytes()
-    for data in (form, bytearray(form), memoryview(form)):
+    for data in (form, bytearray(form), memoryview(form), array("B", form)):
         again = type(places).from_bytes(data)
         assert again == places
         assert again.to_bytes() == form

@@ -8,7 +8,10 @@ Exit codes: 0 done; 1 the command could not do its work; 2 the command was calle
 
 from __future__ import annotations
 
+import errno
 import importlib
+import io
+import sys
 from typing import Any, Final
 
 import click
@@ -50,12 +53,19 @@ class LazyGroup(click.Group):
             formatter.write_dl([(name, COMMANDS[name][2]) for name in self.list_commands(ctx)])
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Runs the command. Errors of ours become one line on stderr: no user should have to read a traceback."""
+        """Runs the command. Errors of ours and of files become one line: nobody should have to read a traceback."""
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")  # what a terminal's encoding lacks is shown by its number
         try:
             return super().invoke(ctx)
         except CALLERS_FAULT as error:
             raise click.UsageError(str(error)) from error
         except QuorateError as error:
+            raise click.ClickException(str(error)) from error
+        except OSError as error:
+            if error.errno == errno.EPIPE:
+                raise  # a reader that went away: click ends quietly
             raise click.ClickException(str(error)) from error
 
 

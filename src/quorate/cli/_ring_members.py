@@ -23,7 +23,7 @@ def parse_member(text: str) -> Member:
     """One member from its notation.
 
     A number after the last colon is the weight. A name that ends in a port therefore needs its weight written out, and
-    is refused without it, because a weight of 7401 is hardly what was meant.
+    is refused without it, because a weight of 7401 is hardly what was meant. So is ``n3@eu:2``: its weight is late.
 
     >>> parse_member("n3:2@eu")
     Member('n3', weight=2.0, zone='eu')
@@ -33,6 +33,10 @@ def parse_member(text: str) -> Member:
         raise InvalidArgument(f"{text!r} ends in an @ without a zone; write {NOTATION}")
     head, colon, tail = name.rpartition(":")
     if not colon:
+        if ":" in zone:
+            raise InvalidArgument(
+                f"{text!r} has a colon in its zone; the weight stands before the zone: {name}:1@{zone}"
+            )
         return Member(name, zone=zone or None)
     if not tail:
         raise InvalidArgument(f"{text!r} has a colon without a weight; write {NOTATION}")

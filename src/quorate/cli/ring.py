@@ -142,7 +142,7 @@ def share(nodes: tuple[str, ...], vnodes: int, seed: int, as_json: bool) -> None
     most = max(shares.values())
     for index, name in enumerate(weights):
         cells: list[str | Text] = [
-            name,
+            Text(name),  # never markup: a name may have brackets
             number(weights[name]),
             percent(shares[name]),
             percent(weights[name] / total),
@@ -152,7 +152,8 @@ def share(nodes: tuple[str, ...], vnodes: int, seed: int, as_json: bool) -> None
             cells.append(Text(bar(shares[name], most), _ring_picture.color_of(index)))
         shown.add_row(*cells)
     out.print(shown)
-    out.print(f"{len(weights)} nodes, {points:,} points; the fullest has {peak:.3f}× its ideal share")
+    nodes_said = "1 node" if len(weights) == 1 else f"{len(weights)} nodes"
+    out.print(f"{nodes_said}, {points:,} points; the fullest has {peak:.3f}× its ideal share")
     out.print(f"fingerprint {made.fingerprint:016x}")
 
 
@@ -186,6 +187,8 @@ def where(
       quorate ring where --nodes "n1 n2 n3:2" user:1 user:2
       find /etc -type f | quorate ring where -n n1,n2,n3 --tally
     """
+    if (not keys or "-" in keys) and sys.stdin is None:
+        raise click.UsageError("standard input is closed; name keys or pipe them in")
     if not keys and sys.stdin.isatty():
         raise click.UsageError("no KEY given, and standard input is a terminal; name keys or pipe them in")
     made = make(parse_members(nodes), vnodes, seed)
@@ -321,12 +324,12 @@ def diff(before: tuple[str, ...], after: tuple[str, ...], ranges: bool, vnodes: 
             ends = (Text(str(name), colors[str(name)]) for name in (source, target))
             shown.add_row(f"{start:#018x}", f"{end:#018x}", *ends)
         out.print(shown)
-    for part, text in (
+    for fraction, text in (
         (moved, "of all keys move"),
         (least, "is the least possible for these shares"),
         (modulo, "would move with hash % n"),
     ):
-        out.print(f"{percent(part):>8} {text}")
+        out.print(f"{percent(fraction):>8} {text}")
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -382,9 +385,11 @@ def draw(
             title=f"Hash ring of {', '.join(names[:12])}{' …' if len(names) > 12 else ''}, {len(points)} points",
             keys={f"{key} → {made[key]}": at for key, at in hashes.items()},
         )
+        if str(file) == "-":
+            click.echo(picture, nl=False)
+            return
         try:
-            with click.open_file(str(file), "w", encoding="utf-8") as stream:
-                stream.write(picture)
+            file.write_text(picture, encoding="utf-8")
         except OSError as error:
             raise click.FileError(str(file), error.strerror or str(error)) from error
         return

@@ -11,6 +11,15 @@ from cpython.mem cimport PyMem_RawCalloc, PyMem_RawFree
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
+from quorate.ring._hash cimport (
+    PyBytes_AS_STRING,
+    PyBytes_CheckExact,
+    PyBytes_GET_SIZE,
+    PyUnicode_CheckExact,
+    PyUnicode_DATA,
+    PyUnicode_GET_LENGTH,
+    PyUnicode_IS_COMPACT_ASCII,
+)
 from quorate.ring._placed cimport Placed
 
 from quorate.errors import InvalidArgument
@@ -19,16 +28,6 @@ from quorate.limits import RING_NODES_MAX as _NODES_MAX
 from quorate.limits import RING_POINTS_MAX as _POINTS_MAX
 from quorate.ring import placement_form as _form
 from quorate.ring._hash import hash64 as _hash64
-
-
-cdef extern from "Python.h":
-    bint PyUnicode_CheckExact(object it) noexcept
-    bint PyUnicode_IS_COMPACT_ASCII(object it) noexcept
-    void *PyUnicode_DATA(object it) noexcept
-    Py_ssize_t PyUnicode_GET_LENGTH(object it) noexcept
-    bint PyBytes_CheckExact(object it) noexcept
-    char *PyBytes_AS_STRING(object it) noexcept
-    Py_ssize_t PyBytes_GET_SIZE(object it) noexcept
 
 
 cdef extern from "md5.h" nogil:

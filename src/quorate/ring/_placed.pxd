@@ -29,6 +29,3 @@ cdef class Placed:
     cdef uint32_t known(self, object name) except? 0xffffffff
     cdef Placed remade(self, list members)
     cdef bytes form(self, uint64_t epoch)
-
-
-cdef uint64_t unsigned(object value, str name, object least, object most) except? 0xffffffffffffffff

@@ -13,7 +13,7 @@ from cpython.mem cimport PyMem_RawCalloc, PyMem_RawFree, PyMem_RawMalloc
 from libc.stdint cimport UINT64_MAX, uint8_t, uint32_t, uint64_t
 
 from quorate.ring._hash cimport hash_key
-from quorate.ring._member cimport Member
+from quorate.ring._member cimport Member, checked_unsigned
 
 from quorate.errors import EmptyRing, InvalidArgument, LimitExceeded
 from quorate.limits import RING_NODES_MAX as _NODES_MAX
@@ -22,14 +22,6 @@ from quorate.ring import placement_form as _form
 
 cdef extern from "places.h" nogil:
     uint64_t places_draw(uint64_t hash, uint64_t node_seed) noexcept
-
-
-cdef uint64_t unsigned(object value, str name, object least, object most) except? 0xffffffffffffffff:
-    if not isinstance(value, int):
-        raise TypeError(f"{name} must be an int, not {type(value).__name__}")
-    if not least <= value <= most:
-        raise InvalidArgument(f"{name} must be from {least} to {most}, not {value!r:.60}")
-    return value
 
 
 cdef Member member_of(object node):
@@ -77,8 +69,8 @@ cdef class Placed:
                 raise InvalidArgument(f"node {member.name!r:.60} is named twice; names must be distinct")
             positions[member.name] = len(positions)
             self._zoned = self._zoned or member.zone is not None
-        self._seed = unsigned(seed, "seed", 0, UINT64_MAX)
-        self._epoch = unsigned(epoch, "epoch", 0, UINT64_MAX)
+        self._seed = checked_unsigned(seed, "seed", 0, UINT64_MAX)
+        self._epoch = checked_unsigned(epoch, "epoch", 0, UINT64_MAX)
         self.members = tuple(members)
         self.names = tuple(positions)
         self._positions = positions
@@ -274,6 +266,14 @@ cdef class Placed:
 
     cdef bytes form(self, uint64_t epoch):
         return _form.encode(type(self).__name__, self._seed, epoch, self.parameter(), self.members, self.payload())
+
+    @classmethod
+    def from_bytes(cls, form):
+        """The placement of a byte form; InvalidArgument if it is damaged, of another kind or of a newer version."""
+        read = _form.decode(cls.__name__, form)
+        made = cls(read.members, seed=read.seed, epoch=read.epoch)
+        _form.check_same(cls.__name__, form, made)
+        return made
 
     def to_bytes(self):
         """The canonical byte form, with version and check: placements that are equal and of one epoch have the same."""

@@ -12,7 +12,8 @@ cimport cython
 from cpython.mem cimport PyMem_RawCalloc, PyMem_RawFree, PyMem_RawMalloc
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
 
-from quorate.ring._placed cimport Placed, unsigned
+from quorate.ring._member cimport checked_unsigned
+from quorate.ring._placed cimport Placed
 
 from quorate.errors import InvalidArgument
 from quorate.limits import RING_NODES_MAX as _NODES_MAX
@@ -48,7 +49,8 @@ def jump_bucket(hash, buckets):
     >>> jump_bucket(256, 1024)
     520
     """
-    return places_jump(unsigned(hash, "hash", 0, 0xffffffffffffffff), unsigned(buckets, "buckets", 1, 0x7fffffff))
+    return places_jump(checked_unsigned(hash, "hash", 0, 0xffffffffffffffff),
+                       <uint32_t>checked_unsigned(buckets, "buckets", 1, 0x7fffffff))
 
 
 def jumpback_bucket(hash, buckets):
@@ -57,7 +59,8 @@ def jumpback_bucket(hash, buckets):
     >>> jumpback_bucket(256, 1024) < 1024
     True
     """
-    return places_jumpback(unsigned(hash, "hash", 0, 0xffffffffffffffff), unsigned(buckets, "buckets", 1, 0x7fffffff))
+    return places_jumpback(checked_unsigned(hash, "hash", 0, 0xffffffffffffffff),
+                           <uint32_t>checked_unsigned(buckets, "buckets", 1, 0x7fffffff))
 
 
 cdef class _Numbered(Placed):
@@ -78,18 +81,10 @@ cdef class _Numbered(Placed):
         cdef uint32_t number = self.known(name)
         if number != self._count - 1:
             raise InvalidArgument(
-                f"{type(self).__name__} can remove its last node only, which is {self.names[self._count - 1]!r:.60}, and not {name!r:.60}; "
-                "use Ring, Rendezvous or Maglev where any node may leave"
+                f"{type(self).__name__} can remove its last node only, which is {self.names[self._count - 1]!r:.60}, and not "
+                f"{name!r:.60}; use Ring, Rendezvous or Maglev where any node may leave"
             )
         return self.remade(list(self.members[:number]))
-
-    @classmethod
-    def from_bytes(cls, form):
-        """The placement of a byte form; InvalidArgument if it is damaged, of another kind or of a newer version."""
-        read = _form.decode(cls.__name__, form)
-        made = cls(read.members, seed=read.seed, epoch=read.epoch)
-        _form.check_same(cls.__name__, form, made)
-        return made
 
 
 @cython.final
@@ -190,14 +185,6 @@ cdef class Rendezvous(Placed):
         PyMem_RawFree(costs)
         return 0
 
-    @classmethod
-    def from_bytes(cls, form):
-        """The placement of a byte form; InvalidArgument if it is damaged, of another kind or of a newer version."""
-        read = _form.decode(cls.__name__, form)
-        made = cls(read.members, seed=read.seed, epoch=read.epoch)
-        _form.check_same(cls.__name__, form, made)
-        return made
-
 
 @cython.final
 cdef class Maglev(Placed):
@@ -227,7 +214,7 @@ cdef class Maglev(Placed):
             table_size = max(_MAGLEV_LEAST, 100 * self._count)
             while not places_is_prime(table_size):
                 table_size += 1
-        self._size = <uint32_t>unsigned(table_size, "table_size", max(3, self._count), _POINTS_MAX)
+        self._size = <uint32_t>checked_unsigned(table_size, "table_size", max(3, self._count), _POINTS_MAX)
         if not places_is_prime(self._size):
             raise InvalidArgument(f"table_size must be a prime, and {self._size} is none; 65537 and 655373 are")
         if self._count:

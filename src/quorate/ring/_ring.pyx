@@ -46,14 +46,15 @@ from quorate.ring import form
 
 cdef extern from "Python.h":
     const char *PyUnicode_AsUTF8AndSize(object it, Py_ssize_t *size) except NULL
+    str PyUnicode_FromObject(object it)
 
 cdef extern from *:
     """
     #include "xxh3.h"
 
     /* Hashes the items start + done … start + count - 1 of a list as long as they are plain ASCII strs or bytes, and asks
-     * memory for the ones that come after them. Returns how many of `count` are done. It runs no Python code, so that under a GIL nobody can
-     * change the list meanwhile and no reference is needed; without a GIL it does nothing. */
+     * memory for the ones that come after them. Returns how many of `count` are done. It runs no Python code, so that under
+     * a GIL nobody can change the list meanwhile and no reference is needed; without a GIL it does nothing. */
     static inline Py_ssize_t hash_items(PyObject *list, Py_ssize_t start, Py_ssize_t done, Py_ssize_t count, uint64_t *hashes,
                                         uint64_t seed) {
     #ifndef Py_GIL_DISABLED
@@ -101,7 +102,7 @@ cdef class Ring:
     """A consistent-hash ring: an immutable value that maps keys to nodes.
 
     ``nodes`` is an iterable of names or of :class:`Member`, or a mapping name → weight. ``vnodes`` (1 to 65,536) is the
-    number of points of a node of weight 1: more are better balanced and cost memory, 10 bytes a point and 4 to 8 of index.
+    number of points of a node of weight 1: more are better balanced and cost memory, 10 bytes a point and 2 to 4 of index.
     ``seed`` (64 bits) gives another arrangement. ``epoch`` counts changes; it is carried along and takes no part in equality.
 
     A ring is the same for the same members, vnodes and seed, in every process, whatever its history. Changes return a new
@@ -262,7 +263,7 @@ cdef class Ring:
         return it
 
     def remove(self, name, /):
-        """A ring of the next epoch without the node of this name; InvalidArgument if there is none.
+        """A ring of the next epoch without the node of this name; InvalidArgument if there is none, TypeError for no str.
 
         >>> Ring(["a", "b"]).remove("a").names
         ('b',)
@@ -476,9 +477,16 @@ cdef class Ring:
         return low
 
     cdef Py_ssize_t _known(self, object name) except -1:
-        if name not in self:
+        """Where the node of this name is."""
+        cdef Py_ssize_t place
+        if not isinstance(name, str):
+            raise TypeError(f"a node name must be a str, not {type(name).__name__}")
+        # A subclass may compare as it likes; only its text is taken.
+        name = PyUnicode_FromObject(name)
+        place = self._place(name)
+        if place == PyTuple_GET_SIZE(self._names) or self._names[place] != name:
             raise InvalidArgument(f"the ring has no node {shown(name)}; its nodes are in ring.names")
-        return self._place(name)
+        return place
 
     @property
     def names(self):

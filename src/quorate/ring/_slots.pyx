@@ -12,7 +12,8 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from cpython.mem cimport PyMem_RawCalloc, PyMem_RawFree, PyMem_RawMalloc
 from libc.stdint cimport UINT64_MAX, uint16_t, uint32_t, uint64_t
 
-from quorate.ring._placed cimport Placed, unsigned
+from quorate.ring._member cimport checked_unsigned
+from quorate.ring._placed cimport Placed
 
 from quorate.errors import EmptyRing, InvalidArgument
 from quorate.limits import RING_NODES_MAX as _NODES_MAX
@@ -69,7 +70,7 @@ cdef class SlotMap(Placed):
 
     def __init__(self, nodes=(), *, slots=16384, seed=0, epoch=0):
         self.settle(nodes, seed, epoch, True)
-        self._slots = <uint32_t>unsigned(slots, "slots", 1, _SLOTS_MAX)
+        self._slots = <uint32_t>checked_unsigned(slots, "slots", 1, _SLOTS_MAX)
         self._assign(_slot_plan.planned([NOBODY] * slots, [member.weight for member in self.members]))
 
     cdef int _assign(self, list owners) except -1:
@@ -211,7 +212,7 @@ cdef class SlotMap(Placed):
 
     def owner(self, slot, /):
         """The node that owns a slot; None if there is no node."""
-        cdef uint64_t number = unsigned(slot, "slot", 0, self._slots - 1)
+        cdef uint64_t number = checked_unsigned(slot, "slot", 0, <Py_ssize_t>self._slots - 1)
         return None if self._owners[number] == NOBODY else self.names[<Py_ssize_t>self._owners[number]]
 
     def slots_of(self, name, /):

@@ -31,8 +31,9 @@ class Placement(Protocol):
     def node(self, key: Key, /) -> str:
         """The same as ``self[key]``."""
 
-    def nodes(self, key: Key, n: int) -> tuple[str, ...]:
-        """The first ``n`` distinct nodes for the key, in order of preference; the first is the owner."""
+    def nodes(self, key: Key, n: int, *, zones: bool = False) -> tuple[str, ...]:
+        """The first ``n`` distinct nodes for the key, in order of preference; the first is the owner. With ``zones``,
+        zones take turns."""
 
     def node_many(self, keys: Iterable[Key]) -> list[str]:
         """The owner of each key, in order."""

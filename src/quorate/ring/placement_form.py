@@ -65,10 +65,8 @@ def wrong(kind: str, what: str) -> InvalidArgument:
 
 
 def decode(kind: str, data: Any) -> Form:
-    """What a byte form says; InvalidArgument tells what is wrong with it."""
-    if not isinstance(data, (bytes, bytearray, memoryview)):
-        raise TypeError(f"the byte form must be bytes-like, not {type(data).__name__}")
-    form = bytes(data)
+    """What a byte form says; InvalidArgument tells what is wrong with it, and what is not bytes-like is a TypeError."""
+    form = bytes(memoryview(data))
     if len(form) < HEAD.size + CHECK.size:
         raise wrong(kind, f"{len(form)} bytes are fewer than the {HEAD.size + CHECK.size} of an empty one")
     magic, version, number, flags, seed, epoch, parameter, count, payload_length = HEAD.unpack_from(form)
