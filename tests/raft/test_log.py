@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
-import gc
-from typing import Any
-
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -14,7 +10,6 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from quorate.errors import Compacted, InvalidArgument, LimitExceeded
 from quorate.limits import ENTRY_BYTES_MAX
 from quorate.raft import (
-    BUILD,
     COMMAND,
     CONFIGURATION,
     NOOP,
@@ -25,6 +20,7 @@ from quorate.raft import (
     RaftLog,
     encode_configuration,
 )
+from raft.counting import allocated
 
 payloads = st.binary(max_size=12)
 
@@ -189,40 +185,6 @@ def test_a_running_core_owns_its_log() -> None:
         with pytest.raises(InvalidArgument, match="running"):
             change()
     assert core.log.last_index == 1
-
-
-class MallInfo(ctypes.Structure):
-    """glibc's mallinfo2; ``uordblks`` is what is allocated and not freed, in bytes."""
-
-    _fields_ = [
-        (name, ctypes.c_size_t)
-        for name in [
-            "arena",
-            "ordblks",
-            "smblks",
-            "hblks",
-            "hblkhd",
-            "usmblks",
-            "fsmblks",
-            "uordblks",
-            "fordblks",
-            "keepcost",
-        ]
-    ]
-
-
-def allocated() -> int:
-    """Bytes that malloc has given out in this process, those from mmap included."""
-    if BUILD in ("sanitize", "thread"):
-        pytest.skip("the sanitizer has an allocator of its own")
-    try:
-        ask: Any = ctypes.CDLL(None).mallinfo2
-    except AttributeError:
-        pytest.skip("the C library has no mallinfo2")
-    ask.restype = MallInfo
-    gc.collect()
-    info = ask()
-    return int(info.uordblks + info.hblkhd)
 
 
 def test_an_entry_costs_at_most_48_bytes_besides_its_payload() -> None:

@@ -429,6 +429,7 @@ cdef int put_update(vector[uint8_t] *out, Update update) except -1:
     if it.has_chunk:
         for number in (it.chunk.index, it.chunk.term, it.chunk.offset, it.chunk.size, it.chunk.digest):
             put(out, number)
+        put(out, it.chunk.configuration_index)
         put_byte(out, 1 if it.chunk.done else 0)
         put_configuration(out, &it.chunk.configuration)
         put(out, it.chunk.data.length)
@@ -486,6 +487,7 @@ cdef object get_update(Reader *reader):
         it.chunk.offset = get(reader)
         it.chunk.size = get(reader)
         it.chunk.digest = get(reader)
+        it.chunk.configuration_index = get(reader)
         it.chunk.done = get_byte(reader, 1) == 1
         get_configuration(reader, &it.chunk.configuration)
         count = get_at_most(reader, ENTRY_BYTES_MAX)

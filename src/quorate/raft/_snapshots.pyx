@@ -133,7 +133,7 @@ cdef int on_install_snapshot(Core *core, Update *update, const Message *message)
         incoming.offset = 0
         incoming.done = False
         incoming.configuration = message.configuration
-        core.incoming_configuration_index = message.configuration_index
+        incoming.configuration_index = message.configuration_index
     if message.offset == incoming.offset and not incoming.done:
         if message.data.length != message.length or message.length > incoming.size - incoming.offset or (
             message.length == 0 and incoming.size != 0
@@ -169,7 +169,7 @@ cdef int on_snapshot_persisted(Core *core, Update *update, const Event *event) e
     """The snapshot that arrived is durable and the state machine has it."""
     cdef SnapshotChunk *incoming = &core.incoming
     cdef Configuration *configuration = &incoming.configuration
-    cdef uint64_t configuration_index = core.incoming_configuration_index
+    cdef uint64_t configuration_index = incoming.configuration_index
     cdef bint follows
     if not incoming.done or incoming.index != event.index or incoming.term != event.term:
         core.rejected[REJECT_EVENT] += 1
@@ -198,7 +198,7 @@ cdef int on_snapshot_persisted(Core *core, Update *update, const Event *event) e
     core.own_snapshot_size = incoming.size
     core.own_snapshot_digest = incoming.digest
     core.own_snapshot_configuration = incoming.configuration
-    core.own_snapshot_configuration_index = core.incoming_configuration_index
+    core.own_snapshot_configuration_index = incoming.configuration_index
     forget_incoming(core)
     if core.leader and core.leader != core.id:
         acknowledge(core, update, core.leader, event.index, 0)

@@ -181,6 +181,7 @@ cdef extern from "quorate/raft/structs.hpp" namespace "quorate" nogil:
         uint64_t offset
         uint64_t size
         uint64_t digest
+        uint64_t configuration_index
         bool done
         Configuration configuration
         EntryRef data
@@ -386,7 +387,6 @@ cdef extern from "quorate/raft/structs.hpp" namespace "quorate" nogil:
         Configuration own_snapshot_configuration
         uint64_t own_snapshot_configuration_index
         SnapshotChunk incoming
-        uint64_t incoming_configuration_index
         uint64_t random
         uint64_t *rejected
         Before before

@@ -80,7 +80,7 @@ cdef class Update:
         return SnapshotChunk(
             chunk.index, chunk.term, chunk.offset,
             PyBytes_FromStringAndSize(<const char *>entry_bytes(<const entry *>&chunk.data), chunk.data.length),
-            chunk.size, chunk.digest, chunk.done, configuration_object(0, &chunk.configuration),
+            chunk.size, chunk.digest, chunk.done, configuration_object(chunk.configuration_index, &chunk.configuration),
         )
 
     @property

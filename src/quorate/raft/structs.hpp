@@ -143,6 +143,7 @@ struct HardState {
 
 struct SnapshotChunk {
     uint64_t index = 0, term = 0, offset = 0, size = 0, digest = 0;
+    uint64_t configuration_index = 0; /* of `configuration`, which the snapshot carries (Raft §7) */
     bool done = false;
     Configuration configuration;
     EntryRef data;
@@ -336,7 +337,6 @@ struct Core {
     Configuration own_snapshot_configuration;
     uint64_t own_snapshot_configuration_index = 0;
     SnapshotChunk incoming;         /* index 0: none; `offset` is what has arrived; done: waits for SnapshotPersisted */
-    uint64_t incoming_configuration_index = 0;
 
     uint64_t random = 0;            /* state of the seeded generator */
     uint64_t rejected[REJECTIONS] = {};

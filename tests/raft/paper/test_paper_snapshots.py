@@ -260,6 +260,25 @@ def test_figure_13_8_the_state_machine_is_reset_to_the_snapshot() -> None:
     assert cluster[4].state.configuration.incoming == (1, 2, 3, 4)
 
 
+def test_7_a_received_snapshot_knows_the_index_of_its_configuration() -> None:
+    """§7: configuration and its index are in the snapshot, also in what a receiver keeps for its next start."""
+    cluster = Cluster(1, 2, 3)
+    cluster.elect(1)
+    cluster.join(4)
+    cluster.cut(4)
+    cluster.change(1, AddVoter(4))
+    cluster.propose(1, b"x")
+    cluster.settle()
+    cluster.compact(1)
+    cluster.heal()
+    for _ in range(4):
+        cluster.settle()
+    assert cluster[4].state.configuration == cluster[1].state.configuration
+    cluster.crash(4)
+    cluster.start(4)
+    assert cluster[4].state.configuration == cluster[1].state.configuration
+
+
 def test_a_snapshot_that_says_less_than_the_commit_index_is_not_installed() -> None:
     """§7: a retransmission of what is already there removes nothing."""
     cluster = Cluster(1, 2, 3)
