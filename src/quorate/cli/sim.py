@@ -116,7 +116,7 @@ def _follow(
         task = progress.add_task("", total=total, bad="")
         for outcome in outcomes:
             totals["seeds"] += 1
-            totals["real_seconds"] += outcome.real_seconds  # type: ignore[assignment]
+            totals["cpu_seconds"] += outcome.cpu_seconds  # type: ignore[assignment]
             for name in ("simulated_seconds", "steps", "elections", "committed", "operations", "snapshots"):
                 totals[name] += outcome.stats.get(name, 0)
             totals["snapshots_installed"] += outcome.stats.get("snapshots_installed", 0)
@@ -152,7 +152,7 @@ def _table(totals: dict[str, Any], failed: int) -> None:
     table = Table(title="simulation", show_header=False)
     table.add_column(style="bold")
     table.add_column(justify="right")
-    simulated, real = totals.get("simulated_seconds", 0), totals.get("real_seconds", 0)
+    simulated, real = totals.get("simulated_seconds", 0), totals.get("cpu_seconds", 0)
     rows = {
         "seeds": totals.get("seeds", 0),
         "failed": failed,

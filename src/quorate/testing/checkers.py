@@ -50,7 +50,6 @@ class Checkers:
         self._wiped: set[tuple[int, int]] = set()
 
     # -- Figure 3, one by one
-    # -------------------------------------------------------------------------------------------
 
     def became_leader(self, node: SimNode, term: int) -> None:
         """Election Safety: at most one leader in a term. Leader Completeness: it has all that was committed before."""
@@ -245,7 +244,6 @@ class Checkers:
             )
 
     # -- durable before visible (DESIGN §2)
-    # -------------------------------------------------------------------------------
 
     def released(self, node: SimNode, message: Any) -> None:
         """A vote or an acknowledgement leaves: what it promises is on disk."""
@@ -289,7 +287,6 @@ class Checkers:
             )
 
     # -- bounds, sampled
-    # ------------------------------------------------------------------------------------------------
 
     def sample(self, nodes: Iterable[SimNode]) -> None:
         """Bounds that need the whole state of a node: looked at about once a simulated second."""

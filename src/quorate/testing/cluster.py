@@ -204,7 +204,6 @@ class SimCluster:
         return f"<SimCluster seed {self.seed}, {self.profile.name}, at {moment(self.now)} s, {roles}>"
 
     # -- the queue
-    # ------------------------------------------------------------------------------------------------------
 
     def at(self, true: int, handle: Callable[[Any], None], what: Any) -> None:
         """Plan ``handle(what)`` at a true time."""
@@ -249,7 +248,6 @@ class SimCluster:
         )
 
     # -- what a test does
-    # -------------------------------------------------------------------------------------------------
 
     def run(self, seconds: float) -> SimCluster:
         """Let faults and load happen for so many simulated seconds. Raises :class:`SimulationFailed`."""
@@ -462,7 +460,6 @@ class SimCluster:
         }
 
     # -- the ways between the parts
-    # ---------------------------------------------------------------------------------------
 
     def make_node(self, id: int) -> SimNode:
         """A node with an empty disk and a clock of its own; not started."""
@@ -525,6 +522,11 @@ class SimCluster:
         if not leaders:
             return False
         node = self._random.choice(leaders)
+        if self._random.random() < 0.5:
+            commands = [self._filler() for _ in range(count)]
+            id = self.next_request()
+            node.feed(lambda now: Propose(commands, id=id, now=now))
+            return True
         for _ in range(count):
             request = _Quiet(self.next_request(), node.id)
             self.propose_request(node, request, self._filler())
@@ -551,7 +553,6 @@ class SimCluster:
         self.after(SECOND, self._sample, None)
 
     # -- proposals and reads
-    # ------------------------------------------------------------------------------------------------
 
     def next_request(self) -> int:
         """A number for a proposal or a read."""
@@ -644,6 +645,10 @@ def _settings(profile: Profile, draw: random.Random, fixed: Mapping[str, Any]) -
         chosen["max_apply_bytes"] = draw.choice([64, 1024, 1 << 20])
         chosen["compaction_tail"] = draw.choice([0, 0, 5, 50])
         chosen["forward"] = draw.random() < 0.8
+        chosen["max_inflight_bytes"] = draw.choice([200, 8 << 20])
+        chosen["max_uncommitted_bytes"] = draw.choice([1_000, 64 << 20])
+        chosen["max_pending_reads"] = draw.choice([3, 65_536])
+        chosen["disk_stall_ms"] = draw.choice([300, 1_000])
         chosen["snapshot_chunk_bytes"] = draw.choice([32, 256, 256 << 10])
         if draw.random() < 0.15:
             chosen["pre_vote"] = False

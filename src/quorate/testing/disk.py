@@ -66,7 +66,6 @@ class Disk:
         self._pending: list[tuple[Any, ...]] = []
 
     # -- what is durable
-    # ------------------------------------------------------------------------------------------------
 
     @property
     def last(self) -> int:
@@ -81,7 +80,6 @@ class Disk:
         return at < len(self.entries) and self.entries[at].term == term
 
     # -- writes
-    # ---------------------------------------------------------------------------------------------------------
 
     def write(self, hard_state: Any, first_index: int, entries: list[Any]) -> None:
         """Take records into the order of the log; they are not durable yet."""

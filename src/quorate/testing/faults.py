@@ -88,7 +88,6 @@ class Faults:
         self._plan(kind)
 
     # -- helpers
-    # --------------------------------------------------------------------------------------------------------
 
     def _some_node(self, *, up: bool = True) -> SimNode | None:
         """Any node; the leader more often than chance would have it, because that is where trouble is."""
@@ -104,7 +103,6 @@ class Faults:
         self._cluster.after(10_000 + int(self._random.expovariate(1 / mean) * SECOND), end, what)
 
     # -- processes
-    # ------------------------------------------------------------------------------------------------------
 
     def crash(self) -> bool | None:
         """A process dies with its unsynced writes, and is started again."""
@@ -141,7 +139,6 @@ class Faults:
             node.resume()
 
     # -- network
-    # --------------------------------------------------------------------------------------------------------
 
     def partition(self) -> bool | None:
         """Two halves, or two halves with one node that sees both (a bridge)."""
@@ -209,7 +206,6 @@ class Faults:
             self._cluster.calm_weather()
 
     # -- disks
-    # ----------------------------------------------------------------------------------------------------------
 
     def slow_disk(self) -> bool | None:
         """A disk takes long, up to longer than a leader may wait for it."""
@@ -249,7 +245,6 @@ class Faults:
             node.feed(lambda now: DiskStalled(False, now=now))
 
     # -- clocks
-    # ---------------------------------------------------------------------------------------------------------
 
     def clock_rate(self) -> bool | None:
         """A clock runs at another rate from now on."""
@@ -274,7 +269,6 @@ class Faults:
         return None
 
     # -- the protocol's own doors
-    # -----------------------------------------------------------------------------------------
 
     def hint(self) -> bool | None:
         """A node is told, wrongly, that its leader's connection closed."""

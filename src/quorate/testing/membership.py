@@ -70,7 +70,6 @@ class Membership:
         return node.id <= self._cluster.size and not node.fresh
 
     # -- changes
-    # --------------------------------------------------------------------------------------------------------
 
     def finished(self, change: _Change) -> None:
         """The outcome of a change is known, or never will be."""
@@ -137,7 +136,6 @@ class Membership:
         leader.feed(lambda now: ProposeChange(changes=changes, id=id, joint=mode, now=now))
 
     # -- nodes that come and go
-    # -----------------------------------------------------------------------------------------
 
     def _ready(self, id: int) -> int:
         """See that a process runs under this id, so that it can be added: a new one, or one that was removed."""
@@ -204,7 +202,6 @@ class Membership:
         return True
 
     # -- the end
-    # --------------------------------------------------------------------------------------------------------
 
     def settle(self) -> None:
         """After healing: remove wiped members and leave a joint state, however often that must be asked for."""

@@ -127,7 +127,6 @@ class SimNode:
         self._tick_at = self._tick_for = NEVER_DUE
 
     # -- life and death
-    # -------------------------------------------------------------------------------------------------
 
     @property
     def up(self) -> bool:
@@ -219,7 +218,6 @@ class SimNode:
             self._wake(self.life)
 
     # -- what comes in
-    # --------------------------------------------------------------------------------------------------
 
     def receive(self, message: Any) -> None:
         """A message arrives."""
@@ -269,7 +267,6 @@ class SimNode:
             cluster.at(self._tick_at, self._wake, self.life)
 
     # -- one step, and its duties
-    # -----------------------------------------------------------------------------------------
 
     def step(self, event: Any) -> None:
         """Feed one event, and all that follow from it at the same moment."""
@@ -375,7 +372,6 @@ class SimNode:
         self.feed(lambda now: Unreachable(peer, now=now))
 
     # -- the disk
-    # -------------------------------------------------------------------------------------------------------
 
     def _write_batch(self) -> None:
         """Start writing everything that waits: one sync for all of it."""
@@ -403,7 +399,6 @@ class SimNode:
         batch = self._batch
         assert batch is not None
         cluster = self.cluster
-        checkers = cluster.checkers
         if self.id in cluster.failing_disks:
             # A failed sync is final for the process: nobody knows what of it is on the disk (FACTS §5, first line).
             cluster.failing_disks.discard(self.id)
@@ -425,19 +420,26 @@ class SimNode:
         first = self._random.random() < 0.5
         if first:
             self._release(ticket)
-        now = self.clock.now(cluster.now)
         if ticket:
-            last = next((write[4][-1] for write in reversed(batch) if write[4]), None)
-            index, term = (0, 0) if last is None else (last.index, last.term)
-            self.step(Persisted(ticket, index, term, now=now))
-            log = self.raft.log
-            if log.first_index <= index <= log.last_index and log.term(index) != term:
-                checkers.persisted(self)  # it was replaced while it was being written
+            # One event for the whole batch, or one for each ticket in it: both are allowed.
+            if len(batch) > 1 and self._random.random() < 0.3:
+                for write in batch:
+                    if write[0]:
+                        self._persisted(write[0], write[4][-1] if write[4] else None)
+            else:
+                self._persisted(ticket, next((write[4][-1] for write in reversed(batch) if write[4]), None))
         if life == self.life and not first:
             self._release(ticket)
         for write in batch:
             if write[5] is not None and not write[3] and life == self.life:
                 self._snapshot_durable(write[5])
+
+    def _persisted(self, ticket: int, last: Any) -> None:
+        index, term = (0, 0) if last is None else (last.index, last.term)
+        self.step(Persisted(ticket, index, term, now=self.clock.now(self.cluster.now)))
+        log = self.raft.log
+        if log.first_index <= index <= log.last_index and log.term(index) != term:
+            self.cluster.checkers.persisted(self)  # it was replaced while it was being written
 
     def _release(self, ticket: int) -> None:
         waiting = self._waiting
@@ -446,7 +448,6 @@ class SimNode:
                 self._send(message)
 
     # -- the state machine
-    # ----------------------------------------------------------------------------------------------
 
     def _apply_later(self, what: tuple[int, list[Any]]) -> None:
         life, entries = what
@@ -482,7 +483,6 @@ class SimNode:
         self.maybe_snapshot()
 
     # -- snapshots
-    # ------------------------------------------------------------------------------------------------------
 
     def maybe_snapshot(self, force: bool = False) -> None:
         """Take a snapshot of the state machine if enough was applied since the last one."""
