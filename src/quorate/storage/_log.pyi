@@ -17,8 +17,8 @@ class Log:
     report: list[str]
     directory: DataDirectory | None
     identity: Identity
-    def __init__(
-        self,
+    def __new__(
+        cls,
         directory: DataDirectory | None,
         *,
         identity: Identity | None = None,
@@ -27,7 +27,7 @@ class Log:
         notify_fd: int = -1,
         progress: Callable[[int, int], object] | None = None,
         faults: Faults | None = None,
-    ) -> None: ...
+    ) -> Log: ...
     def close(self) -> None: ...
     def __enter__(self) -> Log: ...
     def __exit__(

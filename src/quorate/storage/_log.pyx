@@ -18,13 +18,13 @@ from libcpp cimport bool as cbool
 from libcpp.vector cimport vector
 
 from quorate.errors import InvalidArgument, NodeFailed, Overloaded, StorageError
-from quorate.limits import ENTRY_BYTES_MAX
 from quorate.storage._io import check, remove_file
 from quorate.storage._replay import replay
 
 from quorate.storage._csrc cimport (
     ENTRY_KINDS,
     RECORD_MARK,
+    RECORD_PAYLOAD_MAX,
     SEGMENT_HEADER,
     buffer,
     buffer_new,
@@ -383,8 +383,8 @@ cdef buffer *fill(entries, vector[entry] *made) except? NULL:
     cdef bytes data
     parts = [(one[0], one[1], one[2] if len(one) > 2 else 0) for one in entries]
     for _, data, kind in parts:
-        if len(data) > ENTRY_BYTES_MAX:
-            raise InvalidArgument(f"an entry has at most {ENTRY_BYTES_MAX} bytes, not {len(data)}")
+        if len(data) > RECORD_PAYLOAD_MAX:
+            raise InvalidArgument(f"an entry has at most {RECORD_PAYLOAD_MAX} bytes, not {len(data)}")
         if not 0 <= kind < ENTRY_KINDS:
             raise InvalidArgument(f"{kind} is no kind of entry")
         total += len(data)
