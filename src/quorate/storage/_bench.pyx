@@ -67,6 +67,7 @@ def drive(Log log not None, *, int batches, int count, int size, int window=1):
             entries[i].length = <unsigned int>size
             entries[i].kind = 0
         what.hard = NULL
+        what.broken_rule = NULL
         what.base_kind = SUBMIT_NOTHING
         what.entries = entries.data()
         what.count = count

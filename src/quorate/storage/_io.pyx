@@ -413,7 +413,11 @@ cdef class Faults:
     @property
     def calls(self):
         """How often each operation was called: a dict by name."""
-        return {name: self.table.calls[i] for i, name in enumerate(OPERATIONS)}
+        pthread_mutex_lock(&self.table.lock)
+        try:
+            return {name: self.table.calls[i] for i, name in enumerate(OPERATIONS)}
+        finally:
+            pthread_mutex_unlock(&self.table.lock)
 
     def events(self):
         """What was recorded: a list of (operation, path, other path, offset or size, data)."""

@@ -63,6 +63,7 @@ from quorate.storage._wal cimport (
     WAL_TOO_LARGE,
     Completion,
     HardState,
+    Position,
     SegmentInfo,
     Submission,
     Wal,
@@ -188,6 +189,7 @@ cdef class Log:
         cdef int answer
         mine(self)
         what.hard = NULL
+        what.broken_rule = NULL
         if hard_state is not None:
             hard.term, hard.vote, hard.commit = hard_state[0], hard_state[1] or 0, hard_state[2]
             what.hard = &hard
@@ -219,7 +221,7 @@ cdef class Log:
                     raise Overloaded("the queue of the disk is full")
         finally:
             buffer_release(shared)
-        refuse(self, answer)
+        refuse(self, answer, what.broken_rule)
         return ticket
 
     def wait(self, ticket=None, double timeout=5.0):
@@ -231,8 +233,11 @@ cdef class Log:
         cdef double slice_seconds
         cdef int answer = 0
         mine(self)
-        wanted = self.wal.next_ticket - 1 if ticket is None else ticket
-        if wanted >= self.wal.next_ticket:
+        pthread_mutex_lock(&self.wal.lock)
+        last = self.wal.next_ticket - 1
+        pthread_mutex_unlock(&self.wal.lock)
+        wanted = last if ticket is None else ticket
+        if wanted > last:
             raise InvalidArgument(f"ticket {wanted} was never given out")
         while answer == 0:
             slice_seconds = min(timeout, 0.1)  # signals get their turn ten times a second
@@ -258,8 +263,11 @@ cdef class Log:
     @property
     def full(self):
         """Whether the disk has no room for a next segment. Recovers by itself when there is room."""
+        cdef Completion ignored
+        cdef cbool full = False
         mine(self)
-        return bool(self.wal.full)
+        wal_state(self.wal, &ignored, &full)
+        return bool(full)
 
     @property
     def failed(self):
@@ -270,8 +278,12 @@ cdef class Log:
     @property
     def last(self):
         """(term, index) of the last entry accepted."""
+        cdef Position last
         mine(self)
-        return self.wal.submitted_last.term, self.wal.submitted_last.index
+        pthread_mutex_lock(&self.wal.lock)
+        last = self.wal.submitted_last
+        pthread_mutex_unlock(&self.wal.lock)
+        return last.term, last.index
 
     @property
     def segments(self):
@@ -286,8 +298,12 @@ cdef class Log:
     @property
     def statistics(self):
         """How much was written since opening: a dict of ``batches`` and ``bytes``."""
+        cdef uint64_t batches, written
         mine(self)
-        return {"batches": self.wal.batches, "bytes": self.wal.bytes_written}
+        pthread_mutex_lock(&self.wal.lock)
+        batches, written = self.wal.batches, self.wal.bytes_written
+        pthread_mutex_unlock(&self.wal.lock)
+        return {"batches": batches, "bytes": written}
 
     @property
     def durable(self):
@@ -319,7 +335,7 @@ cdef class Log:
             return "Log(closed)"
         ticket, term, index = self.completed
         where = "in memory" if self.wal.memory else repr(self.directory.log_path)
-        trouble = ", failed" if self.wal.error else ", full" if self.wal.full else ""
+        trouble = ", failed" if self.failed is not None else ", full" if self.full else ""
         return f"Log({where}, durable up to index {index} of term {term}{trouble})"
 
 
@@ -347,7 +363,7 @@ cdef failure(Log log):
                         advice=FAILED_ADVICE)
 
 
-cdef int refuse(Log log, int answer) except -1:
+cdef int refuse(Log log, int answer, const char *broken_rule) except -1:
     """Raises for what wal_submit did not accept."""
     if answer == WAL_ACCEPTED:
         return 0
@@ -356,7 +372,7 @@ cdef int refuse(Log log, int answer) except -1:
     if answer == WAL_FAILED:
         raise failure(log)
     if answer == WAL_INVALID:
-        raise InvalidArgument((<bytes>log.wal.invalid).decode())
+        raise InvalidArgument((<bytes>broken_rule).decode())
     if answer == WAL_TOO_LARGE:
         raise InvalidArgument(f"one submission takes at most {wal_submission_max(log.wal)} bytes of records")
     raise NodeFailed("the log is closed")

@@ -16,7 +16,7 @@ cdef enum:
     WAL_BUSY = 0        # the queue is full; again after the next notification
     WAL_FULL = -2       # the disk has no room for a next segment; only what must be admitted is, until there is room
     WAL_FAILED = -3     # a write or fsync failed; final
-    WAL_INVALID = -4    # the caller breaks a rule of the log; wal.invalid says which
+    WAL_INVALID = -4    # the caller breaks a rule of the log; Submission.broken_rule says which
     WAL_TOO_LARGE = -5  # more than wal_submission_max(); give it in pieces
     WAL_CLOSED = -6
 
@@ -53,6 +53,7 @@ cdef struct Submission:
     size_t count
     uint64_t first_index    # of entries[0]; a suffix from there on is replaced
     cbool essential         # admitted from the reserve when the disk is full
+    const char *broken_rule # an answer: with WAL_INVALID, which rule of the log this breaks
 
 cdef struct WalOp:
     uint64_t ticket
@@ -107,7 +108,6 @@ cdef cppclass Wal:
     const char *error_what
     string error_path
     uint64_t error_offset
-    const char *invalid
     uint64_t batches            # statistics
     uint64_t bytes_written
 
@@ -137,7 +137,7 @@ cdef Wal *wal_new() except NULL
 cdef void wal_free(Wal *wal) noexcept nogil
 cdef int wal_start(Wal *wal) except -1
 cdef void wal_stop(Wal *wal) noexcept nogil
-cdef int wal_submit(Wal *wal, const Submission *what, uint64_t *ticket) noexcept nogil
+cdef int wal_submit(Wal *wal, Submission *what, uint64_t *ticket) noexcept nogil
 cdef int wal_state(Wal *wal, Completion *completion, cbool *full) noexcept nogil
 cdef uint64_t wal_submission_max(Wal *wal) noexcept nogil
 cdef int wal_wait(Wal *wal, uint64_t ticket, double seconds) noexcept nogil

@@ -119,7 +119,7 @@ cdef Wal *wal_new() except NULL:
     wal.submitted_base.term = wal.submitted_base.index = 0
     wal.reserve_ready = wal.full = wal.stopping = False
     wal.full_error = wal.error = 0
-    wal.error_what = wal.invalid = b""
+    wal.error_what = b""
     wal.error_offset = 0
     wal.batches = wal.bytes_written = 0
     wal.fd = -1
@@ -214,7 +214,7 @@ cdef const char *broken_rule(Wal *wal, const Submission *what) noexcept nogil:
     return NULL
 
 
-cdef int wal_submit(Wal *wal, const Submission *what, uint64_t *ticket) noexcept nogil:
+cdef int wal_submit(Wal *wal, Submission *what, uint64_t *ticket) noexcept nogil:
     """Hands hard state, base and entries, in this order, to the writer; all of it or nothing.
 
     Takes references of the entries' buffers and copies the rest. Answers WAL_ACCEPTED with the ticket, or why not.
@@ -237,8 +237,8 @@ cdef int wal_submit(Wal *wal, const Submission *what, uint64_t *ticket) noexcept
     elif wal.stopping or not wal.running:
         answer = WAL_CLOSED
     else:
-        wal.invalid = broken_rule(wal, what)
-        if wal.invalid != NULL:
+        what.broken_rule = broken_rule(wal, what)
+        if what.broken_rule != NULL:
             answer = WAL_INVALID
         elif not wal.memory:
             answer = admit(wal, bytes, what.count, what.essential)
