@@ -14,10 +14,18 @@ typedef struct retired {
     uint64_t at;
 } retired;
 
-/* A queue in a circle, whose size is a power of two. */
+/* A queue in blocks, because one array that grows would be copied at once, and a million entries take milliseconds. */
+enum { BLOCK_ENTRIES = 1020 };
+
+typedef struct retired_block {
+    struct retired_block *next;
+    uint32_t first, end; /* what is left lies in [first, end) */
+    retired all[BLOCK_ENTRIES];
+} retired_block;
+
 typedef struct retired_queue {
-    retired *all;
-    uint64_t size, first, count;
+    retired_block *head, *tail; /* NULL if nothing was ever pushed */
+    uint64_t count;
 } retired_queue;
 
 struct forest_hold {
@@ -32,6 +40,10 @@ typedef struct pin_slot {
     uint64_t announced; /* 0 if free, else the revision seen before loading the version, + 1 */
     uint64_t apart[7];
 } pin_slot;
+
+/* Freed items of up to 512 bytes are kept, some of each step: an allocator would join them with their neighbours, and touch
+ * memory that nobody has touched for long. */
+enum { SPARE_STEPS = 33, SPARE_ITEMS = 256 };
 
 enum { SPARE_NODES = 2048, RECLAIM_BUDGET = 2048, NODE_SIZE = sizeof(tree_node), INNER_SIZE = sizeof(tree_inner) };
 
@@ -48,30 +60,52 @@ struct forest {
     forest_hold holds[TREE_HOLDS];
     tree_node *spare[2]; /* freed leaves and inner nodes, chained through slots[0].child */
     uint32_t spares[2];
+    item *spare_items[SPARE_STEPS]; /* by step, chained through create_revision's place */
+    uint32_t spare_counts[SPARE_STEPS];
 };
+
+QUORATE_STATIC_ASSERT(sizeof(item *) <= sizeof(uint64_t), "a chain fits into a field");
 
 /* ---- retired things ----------------------------------------------------------------------------------------------- */
 
 static int queue_push(retired_queue *it, retired one) {
-    if (it->count == it->size) {
-        uint64_t size = it->size ? it->size * 2 : 256;
-        retired *all = (retired *)malloc(size * sizeof *all);
-        if (!all) return -1;
-        for (uint64_t i = 0; i < it->count; i++) all[i] = it->all[(it->first + i) & (it->size - 1)];
-        free(it->all);
-        it->all = all;
-        it->size = size;
-        it->first = 0;
+    retired_block *tail = it->tail;
+    if (!tail || tail->end == BLOCK_ENTRIES) {
+        retired_block *block = (retired_block *)malloc(sizeof *block);
+        if (!block) return -1;
+        block->next = NULL;
+        block->first = block->end = 0;
+        if (tail) tail->next = block;
+        else it->head = block;
+        it->tail = tail = block;
     }
-    it->all[(it->first + it->count++) & (it->size - 1)] = one;
+    tail->all[tail->end++] = one;
+    it->count++;
     return 0;
 }
 
 static retired queue_pop(retired_queue *it) {
-    retired one = it->all[it->first];
-    it->first = (it->first + 1) & (it->size - 1);
+    retired_block *head = it->head;
+    retired one = head->all[head->first++];
     it->count--;
+    if (head->first == head->end) { /* the last block is used again from its start */
+        if (head == it->tail) {
+            head->first = head->end = 0;
+        } else {
+            it->head = head->next;
+            free(head);
+        }
+    }
     return one;
+}
+
+static void queue_free(retired_queue *it) {
+    while (it->head) {
+        retired_block *next = it->head->next;
+        free(it->head);
+        it->head = next;
+    }
+    it->tail = NULL;
 }
 
 static tree_node *node_new(forest *it, uint32_t level) {
@@ -105,6 +139,27 @@ static void node_free(forest *it, tree_node *node) {
     free(node);
 }
 
+item *forest_item(forest *it, const void *key, uint16_t key_length, uint32_t value_length) {
+    uint32_t step = item_step((uint32_t)ITEM_FIXED + key_length + value_length);
+    item *spare = step < SPARE_STEPS ? it->spare_items[step] : NULL;
+    if (!spare) return item_new(key, key_length, value_length);
+    it->spare_items[step] = (item *)(uintptr_t)spare->create_revision;
+    it->spare_counts[step]--;
+    return item_begin(spare, key, key_length, value_length);
+}
+
+/* Gives a reference back; the memory stays here if it was the last one. */
+static void item_give_back(forest *it, item *row) {
+    uint32_t step = item_step(row->length);
+    if (step >= SPARE_STEPS || it->spare_counts[step] == SPARE_ITEMS) {
+        item_release(row);
+    } else if (__atomic_fetch_sub(&row->references, 1u, __ATOMIC_ACQ_REL) == 1) {
+        row->create_revision = (uintptr_t)it->spare_items[step];
+        it->spare_items[step] = row;
+        it->spare_counts[step]++;
+    }
+}
+
 enum { WHAT_NODE = 0, WHAT_ITEM = 1, WHAT_PLAIN = 2, WHAT_TREE = 3, WHAT_MASK = 3 };
 
 static void free_below(tree_node *node);
@@ -113,7 +168,7 @@ static void what_free(forest *it, uintptr_t what) {
     void *thing = (void *)(what & ~(uintptr_t)WHAT_MASK);
     switch (what & WHAT_MASK) {
     case WHAT_NODE: node_free(it, (tree_node *)thing); break;
-    case WHAT_ITEM: item_release((item *)thing); break;
+    case WHAT_ITEM: item_give_back(it, (item *)thing); break;
     case WHAT_TREE: free_below((tree_node *)thing); break;
     default: free(thing);
     }
@@ -147,7 +202,7 @@ static int reclaim(forest *it, uint64_t budget) {
         uint64_t seen = __atomic_load_n(&it->pins[i].announced, __ATOMIC_SEQ_CST);
         if (seen && seen - 1 < least) least = seen - 1;
     }
-    while (budget && it->queue.count && it->queue.all[it->queue.first].at <= least) {
+    while (budget && it->queue.count && it->queue.head->all[it->queue.head->first].at <= least) {
         if (settle_retired(it, queue_pop(&it->queue)) < 0) return -1;
         budget--;
     }
@@ -159,7 +214,7 @@ static int reclaim(forest *it, uint64_t budget) {
             budget--;
         }
         if (!hold->waiting.count) {
-            free(hold->waiting.all);
+            queue_free(&hold->waiting);
             free(hold->version); /* a copy of its own, see forest_keep */
             memset(hold, 0, sizeof *hold);
         }
@@ -207,17 +262,24 @@ void forest_free(forest *it) {
     if (!it) return;
     for (uint32_t i = 0; i < TREE_HOLDS; i++) {
         while (it->holds[i].waiting.count) what_free(it, queue_pop(&it->holds[i].waiting).what);
-        free(it->holds[i].waiting.all);
+        queue_free(&it->holds[i].waiting);
         free(it->holds[i].version);
     }
     while (it->queue.count) what_free(it, queue_pop(&it->queue).what);
-    free(it->queue.all);
+    queue_free(&it->queue);
     for (uint32_t i = 0; i < TREE_TABLES; i++) free_below(it->working.roots[i]);
     for (uint32_t kind = 0; kind < 2; kind++) {
         while (it->spare[kind]) {
             tree_node *next = it->spare[kind]->slots[0].child;
             free(it->spare[kind]);
             it->spare[kind] = next;
+        }
+    }
+    for (uint32_t step = 0; step < SPARE_STEPS; step++) {
+        while (it->spare_items[step]) {
+            item *next = (item *)(uintptr_t)it->spare_items[step]->create_revision;
+            free(it->spare_items[step]);
+            it->spare_items[step] = next;
         }
     }
     free(it->published);

@@ -8,6 +8,8 @@
 
 #include "buffer.h"
 
+#include <stdlib.h>
+
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -39,17 +41,30 @@ static inline void item_release(const item *it) { buffer_release((buffer *)(uint
 /* What an item costs in memory, near enough for a quota. */
 static inline uint64_t item_cost(const item *it) { return (uint64_t)it->length + sizeof(buffer) + 8; }
 
-/* An item with one reference, its key filled, its value undefined, its revisions 0; NULL if memory is short. `key` may be
- * NULL to fill it later. The caller has checked both lengths against its limits. */
-static inline item *item_new(const void *key, uint16_t key_length, uint32_t value_length) {
-    item *it = (item *)(void *)buffer_new((uint32_t)ITEM_FIXED + key_length + value_length);
+/* Items are allocated in steps of 16 bytes less 8, as allocators round anyway: so two items of one step can take each
+ * other's memory. */
+static inline uint32_t item_step(uint32_t length) { return (length + (uint32_t)sizeof(buffer) + 23) / 16; }
+static inline size_t item_step_bytes(uint32_t step) { return (size_t)step * 16 - 8; }
+
+/* An item in this memory, of its step at least: one reference, its key filled, its value undefined, its revisions 0. `key`
+ * may be NULL to fill it later. The caller has checked both lengths against its limits. */
+static inline item *item_begin(void *memory, const void *key, uint16_t key_length, uint32_t value_length) {
+    item *it = (item *)memory;
     if (QUORATE_UNLIKELY(!it)) return NULL;
+    it->references = 1;
+    it->length = (uint32_t)ITEM_FIXED + key_length + value_length;
     it->create_revision = it->mod_revision = it->version = it->session = 0;
     it->value_length = value_length;
     it->key_length = key_length;
     it->spare = 0;
     if (key) memcpy(it->bytes, key, key_length);
     return it;
+}
+
+/* The same in new memory; NULL if it is short. */
+static inline item *item_new(const void *key, uint16_t key_length, uint32_t value_length) {
+    uint32_t step = item_step((uint32_t)ITEM_FIXED + key_length + value_length);
+    return item_begin(malloc(item_step_bytes(step)), key, key_length, value_length);
 }
 
 /* Numbers in keys are big-endian, so that they order as numbers. */

@@ -104,6 +104,8 @@ const tree_node *forest_near_leaf(const forest *it, uint32_t table, const void *
 void forest_near_item(const tree_node *leaf, const void *key, uint32_t length);
 item *forest_get(const forest *it, uint32_t table, const void *key, uint32_t length); /* borrowed, or NULL */
 
+/* item_new from the memory of items that were freed here; for the writer. */
+item *forest_item(forest *it, const void *key, uint16_t key_length, uint32_t value_length);
 /* Puts an item at the place that was sought with its key; takes over one reference. Its mod_revision is the index being
  * applied. 0, or -1 if memory is short; after -1 the forest may only be freed. */
 int forest_set(forest *it, tree_place *at, item *row);

@@ -76,7 +76,7 @@ static uint32_t some_key(uint64_t *state, uint8_t *out, uint32_t variety) {
 
 static int put(forest *trees, uint32_t table, const uint8_t *key, uint32_t length, uint64_t value, uint64_t index) {
     tree_place at;
-    item *made = item_new(key, (uint16_t)length, 8);
+    item *made = forest_item(trees, key, (uint16_t)length, 8);
     CHECK(made);
     made->mod_revision = index;
     store_le64(item_value_to_fill(made), value);

@@ -62,7 +62,6 @@ cdef extern from "item.h" nogil:
     item *item_retain(const item *it)
     void item_release(const item *it)
     uint64_t item_cost(const item *it)
-    item *item_new(const void *key, uint16_t key_length, uint32_t value_length)
     void store_be64(void *at, uint64_t x)
     uint64_t load_be64(const void *at)
 
@@ -94,6 +93,7 @@ cdef extern from "tree.h" nogil:
     const tree_node *forest_near_leaf(const forest *it, uint32_t table, const void *key, uint32_t length)
     void forest_near_item(const tree_node *leaf, const void *key, uint32_t length)
     item *forest_get(const forest *it, uint32_t table, const void *key, uint32_t length)
+    item *forest_item(forest *it, const void *key, uint16_t key_length, uint32_t value_length)
     int forest_set(forest *it, tree_place *at, item *row)
     int forest_remove(forest *it, tree_place *at)
     int forest_publish(forest *it, uint64_t index)

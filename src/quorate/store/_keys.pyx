@@ -82,7 +82,7 @@ cdef int own(StoreState *it, uint64_t owner, const uint8_t *name, uint32_t lengt
 cdef int put(StoreState *it, tree_place *at, view key, const uint8_t *value, uint32_t length, uint64_t owner) except -1 nogil:
     cdef uint64_t index = it.writing
     cdef uint64_t former = 0
-    cdef item *row = item_new(key.bytes, <uint16_t> key.length, length)
+    cdef item *row = forest_item(it.trees, key.bytes, <uint16_t> key.length, length)
     if row == NULL:
         no_memory()
     if length:

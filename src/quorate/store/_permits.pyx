@@ -91,7 +91,7 @@ cdef int place_save(StoreState *it, uint64_t permit, const Place *place, view va
     cdef item *row
     cdef uint8_t *fill
     place_key(key, permit, place)
-    row = item_new(key, QUEUE_KEY, QUEUE_FIXED + value.length)
+    row = forest_item(it.trees, key, QUEUE_KEY, QUEUE_FIXED + value.length)
     if row == NULL:
         no_memory()
     fill = item_value_to_fill(row)

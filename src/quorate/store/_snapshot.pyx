@@ -399,7 +399,7 @@ cdef size_t read_row(SnapshotReader *it, const uint8_t *at, size_t left) except?
         it.section = section
         item_release(it.last)
         it.last = NULL
-    row = item_new(at + ROW_HEAD + numbers, <uint16_t> key_length, value_length)
+    row = forest_item(it.store.trees, at + ROW_HEAD + numbers, <uint16_t> key_length, value_length)
     if row == NULL:
         no_memory()
     memcpy(item_value_to_fill(row), at + ROW_HEAD + numbers + key_length, value_length)

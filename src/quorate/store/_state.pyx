@@ -106,7 +106,7 @@ cdef int row_put(
     StoreState *it, uint32_t table, const uint8_t *key, uint32_t length, const void *value, uint32_t value_length
 ) except -1 nogil:
     cdef tree_place at
-    cdef item *row = item_new(key, <uint16_t> length, value_length)
+    cdef item *row = forest_item(it.trees, key, <uint16_t> length, value_length)
     if row == NULL:
         no_memory()
     if value_length:

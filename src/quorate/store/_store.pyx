@@ -78,36 +78,39 @@ cdef class Store:
         cdef vector[entry] entries
         cdef vector[size_t] ends
         cdef sink results
-        cdef view bytes_
+        cdef buffer *shared = NULL
         cdef entry one
-        cdef size_t i
         cdef size_t begin
+        cdef bytes joined = b"".join(commands)
         results.bytes = NULL
         results.length = results.capacity = 0
+        if len(joined) > 0xFFFFFFFF:
+            raise InvalidArgument("a batch has at most 4 GiB")
         try:
+            # One buffer for all, as in a frame that was received.
+            shared = buffer_from(<const char *> joined, <uint32_t> len(joined))
+            if shared == NULL:
+                raise MemoryError
+            one.term = term
+            one.data = shared
+            one.kind = ENTRY_COMMAND
+            one.offset = 0
             for command in commands:
-                view_of(command, &bytes_)
-                one.term = term
-                one.offset = 0
-                one.kind = ENTRY_COMMAND
-                one.length = bytes_.length
-                one.data = buffer_from(bytes_.bytes, bytes_.length)
+                one.length = <uint32_t> len(command)
                 entries.push_back(one)
+                one.offset += one.length
             with nogil, self.lock:
                 store_apply_batch(self.store, first_index, entries.data(), entries.size(), &results, &ends)
             if not decode:
                 return []
-            return [
-                Result.decode(
-                    PyBytes_FromStringAndSize(
-                        <const char *> results.bytes + (ends[i - 1] if i else 0), ends[i] - (ends[i - 1] if i else 0)
-                    )
-                )
-                for i in range(ends.size())
-            ]
+            found = []
+            begin = 0
+            for end in ends:
+                found.append(Result.decode(PyBytes_FromStringAndSize(<const char *> results.bytes + begin, end - begin)))
+                begin = end
+            return found
         finally:
-            for i in range(entries.size()):
-                buffer_release(entries[i].data)
+            buffer_release(shared)
             sink_free(&results)
 
     def skip(self, uint64_t index, uint64_t term) -> None:
