@@ -12,11 +12,13 @@ The variable QUORATE_BUILD picks the flags:
     coverage   line tracing of the Cython code; the generated C++ stays beside the .pyx
 """
 
+import copy
 import os
 from pathlib import Path
 
 from Cython.Build import cythonize
 from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
 
 SANITIZE = ["-fsanitize=address,undefined"]
 THREAD = ["-fsanitize=thread"]
@@ -70,4 +72,19 @@ for extension in extensions:
     extension.extra_link_args += link_flags
     extension.depends += headers
 
-setup(ext_modules=extensions, options={"build_ext": {"parallel": os.cpu_count() or 1}})
+
+class BuildExtensions(build_ext):
+    """Each extension has a folder of its own for objects: extensions are built at once, and those that share a kernel would
+    write the same object while another links it."""
+
+    def build_extension(self, ext: Extension) -> None:
+        own = copy.copy(self)
+        own.build_temp = os.path.join(self.build_temp, ext.name)
+        build_ext.build_extension(own, ext)
+
+
+setup(
+    ext_modules=extensions,
+    cmdclass={"build_ext": BuildExtensions},
+    options={"build_ext": {"parallel": os.cpu_count() or 1}},
+)

@@ -4,7 +4,7 @@
 
 Times are those of the processor in the thread that works, so that what other processes do counts as little as
 possible; what they do to the shared caches still shows, by up to a factor of two on a busy machine. Keys have 16 bytes,
-values 100, and come in random order. Memory is the resident set beyond what the interpreter and the keys' own list take.
+values 100, and come in random order. Memory is the resident set beyond what the interpreter and the list of keys take.
 """
 
 from __future__ import annotations
