@@ -74,8 +74,8 @@ for extension in extensions:
 
 
 class BuildExtensions(build_ext):
-    """Each extension has a folder of its own for objects: extensions are built at once, and those that share a kernel would
-    write the same object while another links it."""
+    """Each extension has a folder of its own for objects: extensions are built at once, and those that share a kernel
+    would write the same object while another links it."""
 
     def build_extension(self, ext: Extension) -> None:
         own = copy.copy(self)
