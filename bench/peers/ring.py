@@ -276,7 +276,7 @@ def machine() -> dict[str, str]:
         "system": f"{platform.system()} {platform.machine()}",
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "build": "release" if not os.environ.get("QUORATE_BUILD") else os.environ["QUORATE_BUILD"],
-        "load": f"{os.getloadavg()[0]:.1f} at the begin",
+        "load": f"{os.getloadavg()[0]:.1f} at the start",
     }
 
 

@@ -218,6 +218,20 @@ def test_svg_is_well_formed_and_covers_the_circle(tmp_path: Path) -> None:
     assert any(text.startswith("alice & bob → ") for text in texts)
 
 
+def test_long_names_and_keys_stay_within_the_picture() -> None:
+    name, keys = "n" * 200, [f"{number} {'key ' * 20}" for number in range(9)]
+    root = ElementTree.fromstring(
+        run("draw", name, "n2", "--vnodes", "9", *(f"-k{key}" for key in keys), "--svg", "-").stdout
+    )
+    width = float(root.attrib["viewBox"].split()[2])
+    texts = root.findall("{http://www.w3.org/2000/svg}text")
+    assert len(texts) == 4 + 9 + 2
+    for text in texts:
+        at, room = float(text.attrib["x"]), 7.5 * len(text.text or "")  # 14 px type is that wide on average
+        assert at - room >= 0 if text.attrib.get("text-anchor") == "end" else at + room <= width
+    assert any("…" in (text.text or "") and (text.text or "").endswith(" %") for text in texts)
+
+
 def test_svg_of_one_node_and_of_very_many_points() -> None:
     whole = run("draw", "n1", "--svg", "-").stdout
     assert 'stroke-width="72.20"' in whole
