@@ -1,7 +1,7 @@
 """The tests must be able to fail: each known bug is put back, one at a time, and a scenario must notice it.
 
 A scenario is a short history with assertions. On the protocol as it is it passes, in every build; with its bug put back
-it must fail, by an assertion or because the core notices by itself. ``tests/testing`` lets simulation look for the same bugs. Bugs can be put back in debug builds alone::
+it must fail, by an assertion or because the core notices by itself. Bugs can be put back in debug builds alone::
 
     QUORATE_BUILD=debug python setup.py build_ext --inplace
 """
