@@ -138,6 +138,14 @@ PROFILES: Final[Mapping[str, Profile]] = MappingProxyType(
                 clock_drift=0.5,
             ),
             Profile(
+                "reads",
+                "many reads at all nodes, quick restarts, late answers",
+                **{**_ROUGH, "crash": 0.7, "weather": 2, "late": 0.1, "late_us": 500_000, "rate": 80.0},
+                clients=12,
+                reads=0.8,
+                keys=2,
+            ),
+            Profile(
                 "lease",
                 "reads by lease, with clocks within the promised drift and long pauses",
                 **{

@@ -115,6 +115,7 @@ PROFILES_OF: Final[Mapping[str, tuple[str, ...]]] = {
     "ack_before_persist": ("disks", "rough"),
     "vote_not_persisted": ("disks", "rough"),
     "term_not_persisted": ("disks", "rough"),
+    "read_token_reused": ("reads",),
     "lease_ignores_pause": ("lease",),
     "lease_ignores_vote_promise": ("lease",),
 }
