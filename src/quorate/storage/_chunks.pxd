@@ -47,7 +47,7 @@ cdef cppclass Reader:
     uint64_t where        # offset of what is wrong
 
 # All return 0 (or a count), or -errno; -EBADMSG means that the file is damaged at `where`, for the reason `what`.
-cdef Writer *writer_new(FaultTable *faults) except NULL
+cdef Writer *writer_new(FaultTable *faults) except NULL nogil
 cdef void writer_free(Writer *it) noexcept nogil
 cdef string snapshot_file(const string &directory, uint64_t index, uint64_t term, const char *ending) noexcept nogil
 cdef int snapshot_remove(FaultTable *faults, const string &directory, uint64_t index, uint64_t term) noexcept nogil
@@ -57,7 +57,7 @@ cdef int writer_begin(Writer *it, const snapshot_head *head, uint64_t term, uint
 cdef int writer_resume(Writer *it, Reader *found) noexcept nogil
 cdef int writer_append(Writer *it, const uint8_t *bytes, uint64_t size) noexcept nogil
 cdef int writer_finish(Writer *it) noexcept nogil
-cdef Reader *reader_new(FaultTable *faults) except NULL
+cdef Reader *reader_new(FaultTable *faults) except NULL nogil
 cdef void reader_free(Reader *it) noexcept nogil
 cdef int reader_head(Reader *it) noexcept nogil
 cdef int reader_open(Reader *it, int fd) noexcept nogil

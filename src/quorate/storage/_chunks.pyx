@@ -94,7 +94,7 @@ cdef enum:
 # Writing -------------------------------------------------------------------------------------------------------------
 
 
-cdef Writer *writer_new(FaultTable *faults) except NULL:
+cdef Writer *writer_new(FaultTable *faults) except NULL nogil:
     cdef Writer *it = new Writer()
     it.faults = faults
     it.fd = -1
@@ -272,7 +272,7 @@ cdef int writer_finish(Writer *it) noexcept nogil:
 # Reading -------------------------------------------------------------------------------------------------------------
 
 
-cdef Reader *reader_new(FaultTable *faults) except NULL:
+cdef Reader *reader_new(FaultTable *faults) except NULL nogil:
     cdef Reader *it = new Reader()
     it.faults = faults
     it.fd = -1
