@@ -140,10 +140,10 @@ PROFILES: Final[Mapping[str, Profile]] = MappingProxyType(
             Profile(
                 "reads",
                 "many reads at all nodes, quick restarts, late answers",
-                **{**_ROUGH, "crash": 0.7, "weather": 2, "late": 0.1, "late_us": 500_000, "rate": 80.0},
-                clients=12,
+                **{**_ROUGH, "crash": 0.5, "weather": 1, "late": 0.1, "late_us": 500_000, "rate": 120.0},
+                clients=16,
                 reads=0.8,
-                keys=2,
+                keys=1,
             ),
             Profile(
                 "lease",
