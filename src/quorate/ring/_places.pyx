@@ -45,6 +45,7 @@ _MAGLEV_LEAST = 65537  # Maglev §5.3 uses this size; it is the default up to 65
 
 def jump_bucket(hash, buckets):
     """The bucket, from 0 to ``buckets`` - 1, of a 64-bit hash by jump consistent hash; see :class:`Jump`.
+    InvalidArgument for numbers out of bounds: ``buckets`` is from 1 to 2,147,483,647.
 
     >>> jump_bucket(256, 1024)
     520
@@ -55,6 +56,7 @@ def jump_bucket(hash, buckets):
 
 def jumpback_bucket(hash, buckets):
     """The bucket, from 0 to ``buckets`` - 1, of a 64-bit hash by JumpBackHash; see :class:`JumpBack`.
+    Bounds as for :func:`jump_bucket`.
 
     >>> jumpback_bucket(256, 1024) < 1024
     True

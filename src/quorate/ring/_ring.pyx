@@ -111,6 +111,8 @@ cdef class Ring:
     Raises TypeError for nodes of other types, :class:`quorate.errors.InvalidArgument` for duplicate or empty names and
     for numbers out of bounds, :class:`quorate.errors.LimitExceeded` above 65,535 nodes or 16,777,216 points.
 
+    Source: D. Karger et al., "Consistent Hashing and Random Trees", STOC 1997.
+
     >>> ring = Ring(["cache-1", "cache-2", "cache-3"])
     >>> ring["user:42"]
     'cache-1'

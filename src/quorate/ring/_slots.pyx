@@ -51,6 +51,9 @@ cdef class SlotMap(Placed):
     gives another arrangement; ``epoch`` counts the changes and takes no part in equality. Errors as for
     :class:`quorate.ring.Ring`.
 
+    Sources: partitions of equal size as in G. DeCandia et al., "Dynamo", SOSP 2007, §6.2, strategy 3; the bound on what a node
+    holds as in V. Mirrokni, M. Thorup, M. Zadimoghaddam, "Consistent Hashing with Bounded Loads", 2017.
+
     >>> slots = SlotMap(["a", "b", "c"])
     >>> slots["user:42"], slots.slot("user:42"), slots.counts()
     ('b', 10224, {'a': 5462, 'b': 5461, 'c': 5461})
