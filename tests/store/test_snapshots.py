@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from quorate.errors import InvalidArgument, NodeFailed, Overloaded, StorageError
+from quorate.errors import Compacted, InvalidArgument, NodeFailed, Overloaded, StorageError
 from quorate.store import Store
 from quorate.store import commands as c
 from quorate.store.views import Limit, PermitKind, SessionEnd
@@ -147,15 +147,19 @@ def test_a_follower_takes_over_a_restored_store() -> None:
     follower.open(99)
     reader = follower.store.reader
     old = reader.get("old")
-    fresh = Store.restore([leader.saved()])
-    follower.store.adopt(fresh)
+    watch = follower.store.watch(after=0)
+    with pytest.raises(StorageError):
+        follower.store.install([leader.saved()[:-1]])
+    assert reader.get("old") is not None  # nothing has changed
+    follower.store.install([leader.saved()])
     assert reader.get("old") is None
     assert old is not None
     assert old.value == b"1"
     assert reader.revision == leader.index
     assert follower.saved() == leader.saved()
     assert [view.nonce[0] for view in reader.sessions()] == [1, 2, 3, 4, 5]
-    assert fresh.applied_index == 0
+    with pytest.raises(Compacted):
+        watch.collect()
     follower.index = leader.index
     for driver in (follower, leader):
         driver.ok(c.put("new", b"2"))
@@ -163,10 +167,8 @@ def test_a_follower_takes_over_a_restored_store() -> None:
             driver.ok(c.session_end(view.id, SessionEnd.EXPIRED))
     assert follower.saved() == leader.saved()
     follower.store.reclaim()
-    with pytest.raises(InvalidArgument):
-        follower.store.adopt(Store())
-    with pytest.raises(InvalidArgument):
-        follower.store.adopt(follower.store)
+    with pytest.raises(InvalidArgument, match="cannot take over"):
+        follower.store.install([Driver().saved()])
 
 
 def test_the_store_outlives_its_snapshot_reader_and_watch() -> None:

@@ -14,6 +14,7 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcmp, memcpy
 
 from quorate.store._csrc cimport *
+from quorate.store._read cimport put_row
 from quorate.store._state cimport *
 
 cdef enum:
@@ -269,27 +270,11 @@ cdef uint32_t judge_part(
     return LIMIT if number[0] else OK
 
 
-cdef int write_row(sink *body, const item *row) except -1 nogil:
-    """A key as replies carry it: u16 and key, u32 and value, and its four numbers."""
-    if (
-        sink_u16(body, row.key_length) < 0
-        or sink_put(body, item_key(row), row.key_length) < 0
-        or sink_u32(body, row.value_length) < 0
-        or sink_put(body, item_value(row), row.value_length) < 0
-        or sink_u64(body, row.create_revision) < 0
-        or sink_u64(body, row.mod_revision) < 0
-        or sink_u64(body, row.version) < 0
-        or sink_u64(body, row.session) < 0
-    ):
-        no_memory()
-    return 0
-
-
 cdef inline bint fits(StoreState *it, const item *row) noexcept nogil:
     return it.body.length + item_cost(row) <= it.limits[<int> LIMIT_RESULT_BYTES]
 
 
-cdef int read_range(StoreState *it, const command_part *part) except -1 nogil:
+cdef int do_range(StoreState *it, const command_part *part) except -1 nogil:
     """u8 whether it was cut (by the limit, or because the result may not be longer), u32 count, and the rows."""
     cdef tree_cursor cursor
     cdef const item *row
@@ -307,7 +292,7 @@ cdef int read_range(StoreState *it, const command_part *part) except -1 nogil:
         if (part.limit and count == part.limit) or not fits(it, row):
             it.body.bytes[head] = 1
             break
-        write_row(&it.body, row)
+        put_row(&it.body, row)
         count += 1
         tree_next(&cursor)
     store_le32(it.body.bytes + head + 1, count)
@@ -325,7 +310,7 @@ cdef int do_part(StoreState *it, const command *what, const command_part *part, 
     if sink_u8(&it.body, part.operation) < 0:
         no_memory()
     if part.operation == OPERATION_RANGE:
-        return read_range(it, part)
+        return do_range(it, part)
     if part.operation == OPERATION_DELETE_RANGE:
         removed = min(deletes_left[0], <uint64_t> part.limit) if part.limit else deletes_left[0]
         remove_range(it, part.key, part.end, removed, &removed, &more)
@@ -352,7 +337,7 @@ cdef int do_part(StoreState *it, const command *what, const command_part *part, 
         return 0
     if sink_u8(&it.body, 1) < 0:
         no_memory()
-    return write_row(&it.body, at.found)
+    return put_row(&it.body, at.found)
 
 
 cdef int transaction(StoreState *it, const command *what, Outcome *out) except -1 nogil:

@@ -456,11 +456,11 @@ cdef StoreState *restore_finish(SnapshotReader *it) except NULL nogil:
 
 cdef int store_adopt(StoreState *it, StoreState *fresh) except -1 nogil:
     cdef sink membership = fresh.membership
-    if fresh.applied_index <= it.applied_index:
+    cdef uint64_t index = fresh.applied_index
+    if index <= it.applied_index:
+        store_free(fresh)
         with gil:
-            raise InvalidArgument(
-                f"a store at index {it.applied_index} cannot take over one of index {fresh.applied_index}"
-            )
+            raise InvalidArgument(f"a store at index {it.applied_index} cannot take over one of index {index}")
     history_clear(it, fresh.applied_index)
     if forest_adopt(it.trees, fresh.trees, fresh.applied_index) < 0:
         no_memory()

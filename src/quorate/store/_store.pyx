@@ -28,6 +28,19 @@ cdef extern from "entry.h" nogil:
     void buffer_release(buffer *it)
 
 
+cdef StoreState *restored(object chunks, uint8_t known_version) except NULL:
+    cdef SnapshotReader *reader = restore_begin(known_version)
+    cdef view bytes_
+    try:
+        for chunk in chunks:
+            view_of(chunk, &bytes_)
+            with nogil:
+                restore_feed(reader, bytes_.bytes, bytes_.length)
+        return restore_finish(reader)
+    finally:
+        restore_free(reader)
+
+
 @cython.final
 cdef class Store:
     """A replicated store without its log: give it entries in order.
@@ -219,33 +232,21 @@ cdef class Store:
 
         Raises StorageError if they cannot be a whole snapshot, NodeFailed if they are of a newer version.
         """
-        cdef SnapshotReader *reader = restore_begin(known_version)
-        cdef Store made
-        cdef StoreState *state
-        cdef view bytes_
-        try:
-            for chunk in chunks:
-                view_of(chunk, &bytes_)
-                with nogil:
-                    restore_feed(reader, bytes_.bytes, bytes_.length)
-            made = Store(known_version=known_version)
-            state = restore_finish(reader)
-            store_free(made.store)
-            made.store = state
-            return made
-        finally:
-            restore_free(reader)
+        cdef Store made = Store(known_version=known_version)
+        cdef StoreState *state = restored(chunks, known_version)
+        store_free(made.store)
+        made.store = state
+        return made
 
-    def adopt(self, Store fresh not None) -> None:
-        """Takes over the state of a restored store, which is left empty. Readers see one change."""
-        cdef StoreState *state = fresh.store
-        if fresh is self:
-            raise InvalidArgument("a store cannot take over itself")
-        if state.applied_index <= self.applied_index:
-            raise InvalidArgument("the other store is not ahead of this one")
-        fresh.store = store_new(state.known_version)
+    def install(self, object chunks) -> None:
+        """Puts the state of a snapshot, of a greater index, in the place of this one, as a follower does that was sent one.
+
+        Readers see one change, watches are compacted. Raises as :meth:`restore`, and InvalidArgument if the snapshot is
+        not ahead; then nothing has changed.
+        """
+        cdef StoreState *fresh = restored(chunks, self.known_version)
         with nogil, self.lock:
-            store_adopt(self.store, state)
+            store_adopt(self.store, fresh)
 
     def __repr__(self) -> str:
         figures = self.figures()

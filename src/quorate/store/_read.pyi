@@ -1,0 +1,3 @@
+from quorate.store._reader import Reader
+
+def encoded(reader: Reader, what: str, *arguments: object) -> bytes: ...
