@@ -54,9 +54,14 @@ class Checkers:
     def became_leader(self, node: SimNode, term: int) -> None:
         """Election Safety: at most one leader in a term. Leader Completeness: it has all that was committed before."""
         known = self.leaders.setdefault(term, (node.id, node.life))
-        # A sole voter leads at once, and may do so again if it crashed before that term was on disk.
-        if known != (node.id, node.life) and (known[0] != node.id or node.disk.term >= term):
-            raise Violation("election safety", f"nodes {known[0]} and {node.id} both lead term {term}")
+        if known != (node.id, node.life):
+            if known[0] != node.id or node.disk.term >= term:
+                raise Violation("election safety", f"nodes {known[0]} and {node.id} both lead term {term}")
+            # A sole voter leads at once. If it crashes before that term is on disk, nobody has seen anything of it, and
+            # its next process leads the term anew, with other entries.
+            self.leaders[term] = (node.id, node.life)
+            for place in [place for place in self.entries if place[1] == term]:
+                del self.entries[place]
         self.elected(node, term)
         self.complete(node, term)
 

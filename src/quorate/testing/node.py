@@ -299,8 +299,6 @@ class SimNode:
         entries = update.entries
         self.leader = update.leader
         term, role, commit = update.term, update.role, update.commit
-        if entries:
-            checkers.wrote(self, update.first_index, entries)
         if role == "pre_candidate" and term > self.term:
             raise Violation("a pre-vote raises no term", f"node {self.id} went from term {self.term} to {term}")
         if role != self.role or term != self.term:
@@ -310,6 +308,8 @@ class SimNode:
             if role == "leader":
                 checkers.became_leader(self, term)
                 cluster.elections += 1
+        if entries:
+            checkers.wrote(self, update.first_index, entries)
         if commit > self.commit:
             checkers.advanced(self, self.commit, commit, term, leads=role == "leader")
             self.commit = commit
