@@ -132,6 +132,24 @@ def test_a_name_is_never_markup(terminal: io.StringIO) -> None:
     assert "[red]n2[/red]" in terminal.getvalue()
 
 
+def test_no_name_or_key_commands_the_terminal(terminal: io.StringIO) -> None:
+    hostile, shown = "a\x1b]0;b\x07", "a\\x1b]0;b\\x07"
+    for arguments in (
+        ["share", hostile],
+        ["where", "-n", hostile, hostile],
+        ["where", "-n", hostile, "--tally", "k"],
+        ["diff", "--before", hostile, "--after", "n2", "--ranges"],
+        ["draw", hostile, "--key", hostile],
+    ):
+        terminal.truncate(0)
+        run(*arguments)
+        assert shown in terminal.getvalue(), arguments
+        assert "\x1b]" not in terminal.getvalue(), arguments
+        assert "\x07" not in terminal.getvalue(), arguments
+    picture = ElementTree.fromstring(run("draw", hostile, "--key", hostile, "--svg", "-").stdout)
+    assert any((text.text or "").startswith(shown) for text in picture.iter("{http://www.w3.org/2000/svg}text"))
+
+
 def test_seed_and_vnodes_reach_the_ring() -> None:
     shown = run_json("share", "n1", "n2", "--vnodes", "7", "--seed", "9")
     assert shown["points"] == 14

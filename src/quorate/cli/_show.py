@@ -13,7 +13,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-__all__ = ["bar", "console", "percent", "print_json", "table"]
+__all__ = ["bar", "console", "percent", "print_json", "table", "visible"]
 
 PIPE_WIDTH = 10_000
 """Columns of a pipe: so many that nothing is ever cut or wrapped."""
@@ -36,6 +36,15 @@ def table(to: Console, *columns: str, left: int = 1) -> Table:
     for number, column in enumerate(columns):
         made.add_column(column, justify="left" if number < left else "right", no_wrap=True)
     return made
+
+
+def visible(text: str) -> str:
+    """The text with what cannot be printed written as an escape, so that no name or key can command a terminal.
+
+    >>> visible("Zoë [red]"), visible("a\\x1b[2J\\n")
+    ('Zoë [red]', 'a\\\\x1b[2J\\\\n')
+    """
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode("ascii") for one in text)
 
 
 def percent(fraction: float) -> str:

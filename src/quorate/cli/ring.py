@@ -18,7 +18,7 @@ from rich.text import Text
 
 from quorate.cli import _ring_picture
 from quorate.cli._ring_members import NOTATION, parse_members
-from quorate.cli._show import bar, console, percent, print_json, table
+from quorate.cli._show import bar, console, percent, print_json, table, visible
 from quorate.errors import InvalidArgument
 from quorate.limits import RING_VNODES_MAX
 from quorate.ring import Member, Ring
@@ -142,7 +142,7 @@ def share(nodes: tuple[str, ...], vnodes: int, seed: int, as_json: bool) -> None
     most = max(shares.values())
     for index, name in enumerate(weights):
         cells: list[str | Text] = [
-            Text(name),  # never markup: a name may have brackets
+            Text(visible(name)),  # and never as markup: a name may have brackets
             number(weights[name]),
             percent(shares[name]),
             percent(weights[name] / total),
@@ -213,9 +213,9 @@ def where(
             if as_json:
                 lines.append(json.dumps({"key": text, "nodes": names}, ensure_ascii=False))
             elif out.is_terminal:
-                line = Text(text + "  ")
+                line = Text(visible(text) + "  ")
                 for name in names:
-                    line.append(f" {name}", colors[name])
+                    line.append(f" {visible(name)}", colors[name])
                 out.print(line, soft_wrap=True)
             else:
                 lines.append("\t".join([text, *names]))
@@ -229,7 +229,9 @@ def where(
             return
         shown = table(out, "node", "keys", "part")
         for name, found_keys in totals.items():
-            shown.add_row(Text(name, colors[name]), f"{found_keys}", percent(found_keys / whole if whole else 0.0))
+            shown.add_row(
+                Text(visible(name), colors[name]), f"{found_keys}", percent(found_keys / whole if whole else 0.0)
+            )
         out.print(shown)
 
 
@@ -312,8 +314,8 @@ def diff(before: tuple[str, ...], after: tuple[str, ...], ranges: bool, vnodes: 
         shown = table(out, "from", "to", "part of all keys", "ranges", left=2)
         for (source, target), part in flows.most_common():
             shown.add_row(
-                Text(source, colors[source]),
-                Text(target, colors[target]),
+                Text(visible(source), colors[source]),
+                Text(visible(target), colors[target]),
                 percent(part / CIRCLE),
                 f"{pieces[source, target]}",
             )
@@ -321,7 +323,7 @@ def diff(before: tuple[str, ...], after: tuple[str, ...], ranges: bool, vnodes: 
     if ranges and moves:
         shown = table(out, "first hash", "end (not in it)", "from", "to", left=4)
         for start, end, source, target in moves:
-            ends = (Text(str(name), colors[str(name)]) for name in (source, target))
+            ends = (Text(visible(str(name)), colors[str(name)]) for name in (source, target))
             shown.add_row(f"{start:#018x}", f"{end:#018x}", *ends)
         out.print(shown)
     for fraction, text in (
@@ -381,9 +383,11 @@ def draw(
         picture = _ring_picture.svg(
             points,
             names,
-            labels=[f"{name}  {percent(shares[name])}" for name in names],
-            title=f"Hash ring of {', '.join(names[:12])}{' …' if len(names) > 12 else ''}, {len(points)} points",
-            keys={f"{key} → {made[key]}": at for key, at in hashes.items()},
+            labels=[visible(f"{name}  {percent(shares[name])}") for name in names],
+            title=visible(
+                f"Hash ring of {', '.join(names[:12])}{' …' if len(names) > 12 else ''}, {len(points)} points"
+            ),
+            keys={visible(f"{key} → {made[key]}"): at for key, at in hashes.items()},
         )
         if str(file) == "-":
             click.echo(picture, nl=False)
@@ -400,15 +404,15 @@ def draw(
     for index, name in enumerate(names):
         sign = "██" if colored else f"{_ring_picture.letter_of(index)} "
         line = Text(f"{sign} ", _ring_picture.color_of(index))
-        line.append(f"{name}  ", "default")
+        line.append(f"{visible(name)}  ", "default")
         line.append(percent(shares[name]), "default")
         legend.append(line)
     if keys:
         legend.append(Text())
     for mark, key in zip(marks, hashes, strict=True):
         line = Text(f"{mark}  ", "bold")
-        line.append(f"{key} → ")
-        line.append(made[key], _ring_picture.color_of(names.index(made[key])))
+        line.append(f"{visible(key)} → ")
+        line.append(visible(made[key]), _ring_picture.color_of(names.index(made[key])))
         legend.append(line)
     drawn = _ring_picture.picture(points, names, rows=rows, color=colored, marks=marks)
     for row in range(max(len(drawn), len(legend))):
