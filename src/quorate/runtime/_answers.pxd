@@ -1,0 +1,19 @@
+# From requests to events and from results to answers; see _answers.pyx.
+
+from libc.stdint cimport uint8_t, uint64_t
+
+from quorate.raft._types cimport Event, Update
+from quorate.runtime._structs cimport Loop
+
+ctypedef int (*step_function)(Loop *it, Event *event) except -1 nogil
+
+cdef int take_requests(Loop *it, step_function step) except -1 nogil
+cdef bint requests_wanted(Loop *it) noexcept nogil
+cdef uint64_t requests_deadline(Loop *it) noexcept nogil
+cdef int requests_expire(Loop *it, uint64_t now) except -1 nogil
+cdef int proposals_placed(Loop *it, Update *update) except -1 nogil
+cdef int reads_answered(Loop *it, Update *update) except -1 nogil
+cdef int apply_entries(Loop *it, Update *update) except -1 nogil
+cdef int batch_refused(Loop *it, uint64_t id, uint8_t outcome) except -1 nogil
+cdef int forwarded_lost(Loop *it) except -1 nogil
+cdef void requests_stopped(Loop *it) noexcept nogil

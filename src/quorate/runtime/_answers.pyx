@@ -1,0 +1,299 @@
+# distutils: language = c++
+# distutils: sources = csrc/buffer.c csrc/mailbox.c csrc/poller.c
+"""The way of a request through the loop: out of the mailbox, into the core, to its place in the log, to its result.
+
+Requests that wait at the same moment go into the core together, as one event: many proposals cost one message to each
+follower and one write. A proposal is answered when the very entry, index and term, is applied on this node, whoever leads.
+If another entry is committed at its index, then its own can never be (Log Matching, Raft §5.3): that proves that it did not
+happen. What was forwarded, and the leader lost before it said where it put it, is not known.
+"""
+
+from cython.operator cimport dereference, postincrement
+from libc.stddef cimport size_t
+from libc.stdint cimport uint8_t, uint64_t
+from libcpp.map cimport map as ordered_map
+from libcpp.map cimport multimap
+from libcpp.utility cimport pair
+
+from quorate.raft._types cimport (
+    ACCEPTED,
+    ENTRY_COMMAND,
+    FORWARDED,
+    LEADER_CHANGED,
+    NO_LEADER,
+    NOT_LEADER,
+    OVERLOADED,
+    PROPOSE,
+    READ_INDEX,
+    STALLED,
+    TRANSFERRING,
+    EntryRef,
+    Event,
+    ReadResult,
+    Update,
+    buffer,
+    buffer_from,
+    buffer_retain,
+    entry,
+)
+from quorate.runtime._answers cimport *
+from quorate.runtime._requests cimport request_answer
+from quorate.runtime._structs cimport *
+from quorate.store._apply cimport store_apply_batch
+from quorate.store._csrc cimport entry as store_entry
+from quorate.store._csrc cimport sink as store_sink
+from quorate.store._state cimport StoreState
+
+ctypedef ordered_map[uint64_t, Batch].iterator batch_iterator
+ctypedef multimap[uint64_t, Waiting].iterator waiting_iterator
+
+cdef enum:
+    BATCH_REQUESTS = 2048
+    BATCH_BYTES = 524288
+    TAKEN_PER_TURN = 16384
+    PENDING_MAX = 65536
+    BACKLOG_MAX = 64        # writes that the log has not taken: more would only wait
+
+
+cdef uint8_t outcome_of(uint8_t status) noexcept nogil:
+    """What the core's refusal means to a caller; each proves that nothing was appended."""
+    if status == NO_LEADER or status == LEADER_CHANGED:
+        return OUTCOME_NO_LEADER
+    if status == NOT_LEADER:
+        return OUTCOME_NOT_LEADER
+    if status == OVERLOADED:
+        return OUTCOME_OVERLOADED
+    if status == TRANSFERRING:
+        return OUTCOME_TRANSFERRING
+    if status == STALLED:
+        return OUTCOME_STALLED
+    return OUTCOME_REFUSED
+
+
+cdef void answer(Loop *it, Request *request, uint8_t outcome, uint64_t index) noexcept nogil:
+    it.pending -= 1
+    request_answer(request, outcome, index, it.term, it.leader, NULL)
+
+
+cdef void answer_all(Loop *it, Batch *batch, uint8_t outcome, uint64_t index) noexcept nogil:
+    cdef size_t i
+    for i in range(batch.requests.size()):
+        answer(it, batch.requests[i], outcome, index)
+
+
+# In ----------------------------------------------------------------------------------------------------------------------
+
+
+cdef bint requests_wanted(Loop *it) noexcept nogil:
+    return it.pending < PENDING_MAX and it.backlog.size() < BACKLOG_MAX
+
+
+cdef int begin_batch(Loop *it, Batch *batch, Event *event, step_function step) except -1 nogil:
+    """Gives a batch to the core."""
+    cdef uint64_t id = it.next_id
+    if batch.requests.empty():
+        return 0
+    it.next_id += 1
+    it.batches[id] = batch[0]
+    event.type = READ_INDEX if batch.read else PROPOSE
+    event.id = id
+    batch.requests.clear()
+    batch.expires_at = 0
+    step(it, event)
+    event.entries.clear()
+    return 0
+
+
+cdef int take_requests(Loop *it, step_function step) except -1 nogil:
+    cdef Batch proposals, reads
+    cdef Event propose, read
+    cdef Request *request
+    cdef entry made
+    cdef uint64_t bytes = 0
+    cdef int i
+    reads.read = True
+    for i in range(TAKEN_PER_TURN):
+        if not requests_wanted(it):
+            break
+        request = <Request *>mailbox_take(it.mail)
+        if request == NULL:
+            break
+        it.pending += 1
+        if request.kind == REQUEST_READ:
+            reads.requests.push_back(request)
+            reads.expires_at = max(reads.expires_at, request.expires_at)
+            continue
+        if it.disk_full:
+            answer(it, request, OUTCOME_DISK_FULL, 0)
+            continue
+        if proposals.requests.size() >= BATCH_REQUESTS or (bytes and bytes + request.command.length > BATCH_BYTES):
+            begin_batch(it, &proposals, &propose, step)
+            bytes = 0
+        made.term = 0
+        made.kind = ENTRY_COMMAND
+        made.data = request.command
+        made.offset = 0
+        made.length = request.command.length
+        propose.entries.push_back(EntryRef(made))
+        bytes += made.length
+        proposals.requests.push_back(request)
+        proposals.expires_at = max(proposals.expires_at, request.expires_at)
+    begin_batch(it, &proposals, &propose, step)
+    return begin_batch(it, &reads, &read, step)
+
+
+cdef uint64_t requests_deadline(Loop *it) noexcept nogil:
+    """When the oldest batch has nobody left who waits for it."""
+    if it.batches.empty():
+        return <uint64_t>-1
+    return dereference(it.batches.begin()).second.expires_at
+
+
+cdef int requests_expire(Loop *it, uint64_t now) except -1 nogil:
+    """Forgets batches that were handed on and whose askers have all given up."""
+    cdef batch_iterator at
+    while not it.batches.empty():
+        at = it.batches.begin()
+        if dereference(at).second.expires_at > now:
+            break
+        answer_all(it, &dereference(at).second, OUTCOME_EXPIRED, 0)
+        it.batches.erase(at)
+    return 0
+
+
+# Where proposals went ------------------------------------------------------------------------------------------------------
+
+
+cdef int batch_refused(Loop *it, uint64_t id, uint8_t outcome) except -1 nogil:
+    cdef batch_iterator found = it.batches.find(id)
+    if found != it.batches.end():
+        answer_all(it, &dereference(found).second, outcome, 0)
+        it.batches.erase(found)
+    return 0
+
+
+cdef int batch_placed(Loop *it, uint64_t id, uint64_t index, uint64_t term) except -1 nogil:
+    cdef batch_iterator found = it.batches.find(id)
+    cdef Batch *batch
+    cdef pair[uint64_t, Waiting] made
+    cdef size_t i
+    if found == it.batches.end():
+        return 0  # its askers gave up
+    batch = &dereference(found).second
+    for i in range(batch.requests.size()):
+        if index + i <= it.applied:
+            # The answer was overtaken by the entry, and the result is gone.
+            answer(it, batch.requests[i], OUTCOME_CONNECTION_LOST, 0)
+            continue
+        made.first = index + i
+        made.second.term = term
+        made.second.request = batch.requests[i]
+        it.waiting.insert(made)
+    it.batches.erase(found)
+    return 0
+
+
+cdef int proposals_placed(Loop *it, Update *update) except -1 nogil:
+    cdef batch_iterator found
+    cdef size_t i
+    cdef uint8_t status
+    for i in range(update.proposals.size()):
+        status = update.proposals[i].status
+        if status == ACCEPTED:
+            batch_placed(it, update.proposals[i].id, update.proposals[i].index, update.proposals[i].term)
+        elif status == FORWARDED:
+            found = it.batches.find(update.proposals[i].id)
+            if found != it.batches.end():
+                dereference(found).second.forwarded = True
+        else:
+            batch_refused(it, update.proposals[i].id, outcome_of(status))
+    return 0
+
+
+cdef int forwarded_lost(Loop *it) except -1 nogil:
+    """The leader that was asked is gone, or another one leads: what it did not answer is not known."""
+    cdef batch_iterator at = it.batches.begin()
+    while at != it.batches.end():
+        if dereference(at).second.forwarded:
+            answer_all(it, &dereference(at).second, OUTCOME_CONNECTION_LOST, 0)
+            it.batches.erase(postincrement(at))
+        else:
+            postincrement(at)
+    return 0
+
+
+cdef int reads_answered(Loop *it, Update *update) except -1 nogil:
+    cdef batch_iterator found
+    cdef ReadResult *result
+    cdef size_t i
+    for i in range(update.reads.size()):
+        result = &update.reads[i]
+        found = it.batches.find(result.id)
+        if found == it.batches.end():
+            continue
+        answer_all(it, &dereference(found).second,
+                   OUTCOME_DONE if result.status == ACCEPTED else outcome_of(result.status), result.index)
+        it.batches.erase(found)
+    return 0
+
+
+# Out ---------------------------------------------------------------------------------------------------------------------
+
+
+cdef int apply_entries(Loop *it, Update *update) except -1 nogil:
+    """Applies what is committed, shows it to readers, and answers whoever proposed it here."""
+    cdef size_t count = update.apply.size()
+    cdef uint64_t first = update.apply_index
+    cdef waiting_iterator at
+    cdef Request *request
+    cdef buffer *result
+    cdef uint64_t index
+    cdef size_t start, end
+    it.results.length = 0
+    store_apply_batch(
+        <StoreState *>it.store, first, <const store_entry *>update.apply.data(), count, <store_sink *>&it.results, &it.ends
+    )
+    it.applied = first + count - 1
+    it.applied_due = True
+    # Deadlines of sessions are not kept yet; what changed is not to pile up until they are.
+    (<StoreState *>it.store).changes.clear()
+    while not it.waiting.empty():
+        at = it.waiting.begin()
+        index = dereference(at).first
+        if index > it.applied:
+            break
+        request = dereference(at).second.request
+        if index < first or dereference(at).second.term != update.apply[index - first].term:
+            it.waiting.erase(at)
+            answer(it, request, OUTCOME_REPLACED, 0)
+            continue
+        it.waiting.erase(at)
+        start = it.ends[index - first - 1] if index > first else 0
+        end = it.ends[index - first]
+        result = buffer_from(it.results.bytes + start, end - start)
+        it.pending -= 1
+        request_answer(request, OUTCOME_DONE, index, it.term, it.leader, result)
+    return 0
+
+
+cdef void requests_stopped(Loop *it) noexcept nogil:
+    """The loop has ended: answers everything that it was given."""
+    cdef Request *request
+    cdef batch_iterator at = it.batches.begin()
+    cdef waiting_iterator place = it.waiting.begin()
+    while at != it.batches.end():
+        # A step that failed half way may have appended what it did not place yet.
+        answer_all(it, &dereference(at).second, OUTCOME_STOPPED_BEFORE if dereference(at).second.read
+                   else OUTCOME_STOPPED_AFTER, 0)
+        postincrement(at)
+    it.batches.clear()
+    while place != it.waiting.end():
+        answer(it, dereference(place).second.request, OUTCOME_STOPPED_AFTER, 0)
+        postincrement(place)
+    it.waiting.clear()
+    while True:
+        request = <Request *>mailbox_take(it.mail)
+        if request == NULL:
+            return
+        it.pending += 1
+        answer(it, request, OUTCOME_STOPPED_BEFORE, 0)

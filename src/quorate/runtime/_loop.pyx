@@ -1,0 +1,445 @@
+# distutils: language = c++
+# distutils: sources = csrc/buffer.c csrc/poller.c csrc/mailbox.c
+"""The native thread of a node. One turn: wait, decode, step, hand to the disk, send, apply, answer, look at the time.
+
+Everything of the loop belongs to this thread but the mailbox, two flags and the status. It blocks all signals, and after
+its first instant it does not take the GIL before something has failed for good (that instant gives it a thread state, in
+which the exception of a failure survives until the node's owner asks for it).
+
+Time is read afresh for each event. After a pause of the process, what waits in sockets and from the disk is taken in before
+the clock is looked at, so that a leader's heartbeats that lie there count.
+"""
+
+from cpython.ref cimport PyObject
+from libc.stddef cimport size_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+
+from quorate.raft._step cimport raft_step
+from quorate.raft._types cimport (
+    ACCEPTED,
+    APPLIED,
+    DISK_STALLED,
+    FORWARD_PROPOSAL,
+    FORWARDED,
+    INSTALL_SNAPSHOT,
+    LEADER,
+    LEADER_CONNECTION_CLOSED,
+    PERSISTED,
+    RECEIVE,
+    SNAPSHOT_FAILED,
+    TICK,
+    UNREACHABLE,
+    Event,
+    Message,
+    Update,
+)
+from quorate.runtime._answers cimport *
+from quorate.runtime._disk cimport *
+from quorate.runtime._loop cimport *
+from quorate.runtime._peers cimport *
+from quorate.runtime._structs cimport *
+
+from quorate.errors import InvariantBroken, NodeFailed
+
+
+cdef extern from "<unistd.h>" nogil:
+    int64_t c_read "read"(int fd, void *into, size_t size)
+
+cdef extern from "Python.h" nogil:
+    ctypedef struct PyThreadState:
+        pass
+    ctypedef int PyGILState_STATE
+    PyGILState_STATE PyGILState_Ensure()
+    void PyGILState_Release(PyGILState_STATE state)
+    PyThreadState *PyEval_SaveThread()
+    void PyEval_RestoreThread(PyThreadState *state)
+
+cdef extern from *:
+    """
+    #if defined(__linux__)
+    #define _quorate_name_thread(thread, name) pthread_setname_np(thread, name)
+    #else
+    #define _quorate_name_thread(thread, name) ((void)0)
+    #endif
+    """
+    void _quorate_name_thread(pthread_t thread, const char *name) noexcept nogil
+
+cdef enum:
+    EVENTS = 64          # ready descriptors looked at in one turn
+    MESSAGES = 4096      # messages of one connection in one turn
+    APPLY_ROUNDS = 4     # batches applied in one turn; the rest is for the next one, behind what came meanwhile
+
+cdef uint64_t APPLY_PATIENCE = 5000  # microseconds of one turn that go to applying
+
+
+# Steps and their duties --------------------------------------------------------------------------------------------------
+
+
+cdef int invariant_broken(Loop *it) except -1 nogil:
+    it.failure = FAILURE_INVARIANT
+    with gil:
+        raise InvariantBroken("the protocol's own conditions do not hold")
+
+
+cdef int step(Loop *it, Event *event) except -1 nogil:
+    """One event into the core, and what follows from it, in the order of duty."""
+    cdef Update update
+    event.now = clock_microseconds()
+    if raft_step(it.core, event, &update) != 0:
+        return invariant_broken(it)
+    it.status.steps += 1
+    it.deadline = update.deadline
+    # 1. To the disk first: its work and the network's go on side by side (dissertation §10.2.1).
+    if update.ticket:
+        disk_write(it, &update)
+    # 2. What may leave at once, and what waits for everything handed to the disk so far.
+    send_all(it, &update.messages)
+    if not update.messages_after.empty():
+        if it.durable_ticket >= it.wanted_ticket:
+            send_all(it, &update.messages_after)
+        else:
+            it.held.push_back(Held())
+            it.held.back().ticket = it.wanted_ticket
+            it.held.back().messages.swap(update.messages_after)
+    # 3. Where proposals went, before entries are applied: one of them may be among those.
+    if not update.proposals.empty():
+        proposals_placed(it, &update)
+    if not update.apply.empty():
+        apply_entries(it, &update)
+    if not update.reads.empty():
+        reads_answered(it, &update)
+    if update.has_chunk and update.chunk.done:
+        snapshot_refused(it, update.chunk.index)
+    if update.role != it.role or update.leader != it.leader or update.term != it.term:
+        office_changed(it, &update)
+    return 0
+
+
+cdef int send_all(Loop *it, vector[Message] *messages) except -1 nogil:
+    cdef uint64_t now = clock_microseconds()
+    cdef size_t i
+    for i in range(messages.size()):
+        if messages[0][i].type == INSTALL_SNAPSHOT:
+            continue  # there are no snapshots to send yet, so the core never asks for this
+        if peers_send(&it.peers, &messages[0][i], now) == 0 and messages[0][i].type == FORWARD_PROPOSAL:
+            # It never left this process, which proves that nothing was appended.
+            batch_refused(it, messages[0][i].id, OUTCOME_NO_LEADER)
+    return 0
+
+
+cdef int snapshot_refused(Loop *it, uint64_t index) except -1 nogil:
+    """This node cannot install snapshots yet; the core goes on without."""
+    cdef Event event
+    event.type = SNAPSHOT_FAILED
+    event.index = index
+    it.own.push_back(event)
+    return 0
+
+
+cdef int office_changed(Loop *it, const Update *update) except -1 nogil:
+    cdef bint leader_changed = update.leader != it.leader or update.term != it.term
+    if update.role == LEADER and it.role != LEADER:
+        it.status.elections += 1
+    if update.leader != it.leader and update.leader:
+        it.status.leader_changes += 1
+    it.role = update.role
+    it.leader = update.leader
+    it.term = update.term
+    if leader_changed:
+        # Whether the old leader appended what we forwarded is not known any more.
+        forwarded_lost(it)
+    publish(it)
+    pthread_mutex_lock(&it.lock)
+    pthread_cond_broadcast(&it.changed)
+    pthread_mutex_unlock(&it.lock)
+    return 0
+
+
+# What comes in -----------------------------------------------------------------------------------------------------------
+
+
+cdef int receive_from(Loop *it, uint32_t slot) except -1 nogil:
+    cdef Event event
+    cdef Message message
+    cdef int i
+    event.type = RECEIVE
+    for i in range(MESSAGES):
+        message = Message()
+        if peers_next(&it.peers, slot, clock_microseconds(), &message) == 0:
+            return 0
+        event.message = &message
+        step(it, &event)
+    return 0
+
+
+cdef int disk_reported(Loop *it) except -1 nogil:
+    """Something became durable: release what waited for it, then tell the core."""
+    cdef uint8_t[8] nothing
+    cdef Durable durable
+    cdef Event event
+    c_read(it.disk_fd, nothing, 8)
+    disk_completed(it, &durable)
+    while not it.held.empty() and it.held.front().ticket <= it.durable_ticket:
+        send_all(it, &it.held.front().messages)
+        it.held.pop_front()
+    if durable.ticket:
+        event.type = PERSISTED
+        event.ticket = durable.ticket
+        event.index = durable.index
+        event.term = durable.term
+        step(it, &event)
+    if durable.full_changed:
+        event.type = DISK_STALLED
+        event.mode = 1 if it.disk_full else 0
+        step(it, &event)
+    return 0
+
+
+cdef int tell_of_connections(Loop *it) except -1 nogil:
+    """Who is gone may be the leader: a hint. Who lost messages has to be asked where it is."""
+    cdef Event event
+    cdef size_t i
+    cdef bint leader_gone = False
+    for i in range(it.peers.gone.size()):
+        leader_gone = leader_gone or it.peers.gone[i] == it.leader
+    it.peers.gone.clear()
+    for i in range(it.peers.members.size()):
+        if it.peers.members[i].lost:
+            it.peers.members[i].lost = False
+            if it.peers.members[i].id == it.leader:
+                forwarded_lost(it)
+            if it.role == LEADER:
+                event.type = UNREACHABLE
+                event.id = it.peers.members[i].id
+                step(it, &event)
+    if leader_gone and it.leader and it.role != LEADER:
+        forwarded_lost(it)
+        event.type = LEADER_CONNECTION_CLOSED
+        event.id = 0
+        step(it, &event)
+    return 0
+
+
+cdef int own_events(Loop *it) except -1 nogil:
+    cdef Event event
+    while not it.own.empty():
+        event = it.own.front()
+        it.own.pop_front()
+        step(it, &event)
+    return 0
+
+
+cdef int go_on_applying(Loop *it) except -1 nogil:
+    """Tells the core what was applied, upon which it may give more."""
+    cdef Event event
+    cdef uint64_t until = clock_microseconds() + APPLY_PATIENCE
+    cdef int i
+    for i in range(APPLY_ROUNDS):
+        if not it.applied_due or (i and clock_microseconds() > until):
+            return 0
+        it.applied_due = False
+        event.type = APPLIED
+        event.index = it.applied
+        step(it, &event)
+    return 0
+
+
+# One turn ------------------------------------------------------------------------------------------------------------------
+
+
+cdef int turn(Loop *it) except -1 nogil:
+    cdef poller_event[EVENTS] events
+    cdef Event tick
+    cdef uint64_t due = min(it.deadline, peers_deadline(&it.peers))
+    cdef int count, i, slot
+    cdef bint busy
+    due = min(due, requests_deadline(it))
+    # A loop that has too much to answer leaves the mailbox alone, until it is full and refuses.
+    busy = it.applied_due or not it.own.empty() or peers_troubled(&it.peers) or (requests_wanted(it) and not mailbox_sleeps(it.mail))
+    count = poller_wait(it.poll, events, EVENTS, 0 if busy or flag_get(&it.stopping) else due)
+    mailbox_awake(it.mail)
+    if count < 0:
+        it.failure = FAILURE_POLLER
+        with gil:
+            raise NodeFailed("the system refuses to wait for descriptors")
+    for i in range(count):
+        if events[i].token == TOKEN_DISK:
+            disk_reported(it)
+        elif events[i].token == TOKEN_LISTENER:
+            peers_accept(&it.peers, clock_microseconds())
+        else:
+            slot = peers_ready(&it.peers, events[i].token, events[i].ready, clock_microseconds())
+            if slot >= 0:
+                receive_from(it, slot)
+    take_requests(it, step)
+    own_events(it)
+    if clock_microseconds() >= it.deadline:
+        if count == EVENTS:
+            return 0  # first everything that waits; the time comes right after
+        tick.type = TICK
+        step(it, &tick)
+    go_on_applying(it)
+    peers_tick(&it.peers, clock_microseconds())
+    tell_of_connections(it)
+    peers_flush(&it.peers, clock_microseconds())
+    requests_expire(it, clock_microseconds())
+    publish(it)
+    return 0
+
+
+cdef int publish(Loop *it) except -1 nogil:
+    """What others may see of the loop."""
+    cdef Figures *status = &it.status
+    cdef int i
+    pthread_mutex_lock(&it.lock)
+    status.role = it.role
+    status.term = it.term
+    status.leader = it.leader
+    status.commit = it.core.commit_index
+    status.applied = it.applied
+    status.last_index = it.core.log.last_index
+    status.durable_index = it.core.persisted_index
+    status.disk_full = it.disk_full
+    status.pending = it.pending
+    status.writes = it.core.writes.size()
+    status.held = it.held.size()
+    status.backlog = it.backlog.size()
+    status.turns += 1
+    status.connected = peers_connected(&it.peers)
+    status.strangers = it.peers.strangers
+    status.output_bytes = peers_queued(&it.peers)
+    for i in range(COUNTERS):
+        status.counters[i] = it.peers.counters[i]
+    pthread_mutex_unlock(&it.lock)
+    return 0
+
+
+# The thread ----------------------------------------------------------------------------------------------------------------
+
+
+cdef int live(Loop *it) except -1 nogil:
+    cdef Event tick
+    peers_open(&it.peers)
+    tick.type = TICK
+    step(it, &tick)
+    while not flag_get(&it.stopping):
+        turn(it)
+    return 0
+
+
+ctypedef int (*body_function)(Loop *) noexcept nogil
+
+
+cdef void *run(void *context) noexcept nogil:
+    cdef Loop *it = <Loop *>context
+    # By a type that cannot fail, so that a pending exception stays where it is: in this thread's state.
+    cdef body_function body = <body_function>live
+    cdef PyGILState_STATE held = PyGILState_Ensure()
+    cdef PyThreadState *state = PyEval_SaveThread()
+    if body(it) < 0:
+        if it.failure == FAILURE_NONE:
+            it.failure = FAILURE_RAISED
+        keep_exception(it)
+    # Nobody puts anything any more after this; what is inside is answered, and what came at the last instant too, by the
+    # asker itself, who sees that the loop has ended.
+    mailbox_close(it.mail)
+    requests_stopped(it)
+    disk_flush(it)
+    it.leader = 0
+    it.role = 0
+    publish_end(it)
+    PyEval_RestoreThread(state)
+    PyGILState_Release(held)
+    return NULL
+
+
+cdef void publish_end(Loop *it) noexcept nogil:
+    pthread_mutex_lock(&it.lock)
+    it.status.leader = 0
+    it.status.role = 0
+    it.status.connected = 0
+    flag_set(&it.ended)
+    pthread_cond_broadcast(&it.changed)
+    pthread_mutex_unlock(&it.lock)
+
+
+cdef void keep_exception(Loop *it) noexcept with gil:
+    """Moves the exception out of this thread, for whoever asks."""
+    fetched = take_exception()
+    if fetched is not None:
+        _failures[<size_t>it] = fetched
+
+
+cdef extern from "Python.h":
+    void PyErr_Fetch(PyObject **kind, PyObject **value, PyObject **trace)
+    void PyErr_NormalizeException(PyObject **kind, PyObject **value, PyObject **trace)
+    void Py_XDECREF(PyObject *it)
+
+
+cdef object take_exception():
+    cdef PyObject *kind = NULL
+    cdef PyObject *value = NULL
+    cdef PyObject *trace = NULL
+    PyErr_Fetch(&kind, &value, &trace)
+    if kind == NULL:
+        return None
+    PyErr_NormalizeException(&kind, &value, &trace)
+    found = <object>value if value != NULL else None
+    Py_XDECREF(kind)
+    Py_XDECREF(value)
+    Py_XDECREF(trace)
+    return found
+
+
+cdef dict _failures = {}  # address of a loop -> what ended it; one setting and one taking per loop
+
+
+cdef object loop_exception(Loop *it):
+    return _failures.pop(<size_t>it, None)
+
+
+cdef int loop_prepare(Loop *it) except -1:
+    """The loop's own parts; the rest is the caller's to fill in."""
+    cdef pthread_condattr_t attributes
+    pthread_mutex_init(&it.lock, NULL)
+    pthread_condattr_init(&attributes)
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC)
+    pthread_cond_init(&it.changed, &attributes)
+    pthread_condattr_destroy(&attributes)
+    return 0
+
+
+cdef int loop_start(Loop *it, const char *name) except -1:
+    cdef sigset_t everything
+    cdef sigset_t before
+    cdef int result
+    result = poller_add(it.poll, it.disk_fd, POLLER_READ, TOKEN_DISK)
+    if result:
+        raise OSError(result, "the log's descriptor cannot be watched")
+    sigfillset(&everything)
+    pthread_sigmask(SIG_SETMASK, &everything, &before)
+    result = pthread_create(&it.thread, NULL, run, it)
+    pthread_sigmask(SIG_SETMASK, &before, NULL)
+    if result:
+        raise OSError(result, "the thread of the node cannot be started")
+    _quorate_name_thread(it.thread, name)
+    it.running = True
+    return 0
+
+
+cdef void loop_stop(Loop *it) noexcept nogil:
+    """Ends the thread; answers everything first. Call it without the GIL: a failing thread may want it."""
+    if not it.running:
+        return
+    flag_set(&it.stopping)
+    poller_wake(it.poll)
+    pthread_join(it.thread, NULL)
+    it.running = False
+
+
+cdef void loop_clear(Loop *it) noexcept nogil:
+    """Gives back what a loop that does not run holds."""
+    peers_close(&it.peers)
+    sink_free(&it.results)
+    pthread_cond_destroy(&it.changed)
+    pthread_mutex_destroy(&it.lock)

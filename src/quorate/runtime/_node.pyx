@@ -1,0 +1,445 @@
+# distutils: language = c++
+# distutils: sources = csrc/buffer.c csrc/command.c csrc/mailbox.c csrc/net.c csrc/poller.c
+"""One run of a node, from what storage found to the end of its thread: builds the parts, starts the loop, hands questions in.
+
+What lives here and who frees it: the core belongs to the Raft object, the store to a Replica that readers share and that
+outlives the run, the log to the storage, the rest to the loop. They are freed when the thread has ended, in that order.
+
+Knows nothing of addresses as people write them, and nothing of retries: node.py does.
+"""
+
+import os
+import weakref
+
+cimport cython
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from cpython.exc cimport PyErr_CheckSignals
+from libc.stddef cimport size_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memcpy
+
+from quorate.raft._configuration cimport configuration_decode
+from quorate.raft._invariants cimport broken_deeply, broken_invariant
+from quorate.raft._log cimport RaftLog, log_append, log_append_configuration
+from quorate.raft._raft cimport Raft
+from quorate.raft._types cimport (
+    ENTRY_BYTES_MAX,
+    ENTRY_CONFIGURATION,
+    Configuration,
+    buffer,
+    buffer_from,
+    entry,
+    entry_bytes,
+    entry_retained,
+)
+from quorate.runtime._loop cimport *
+from quorate.runtime._peers cimport INCOMING_MAX, peers_close
+from quorate.runtime._requests cimport Pending, ask
+from quorate.runtime._structs cimport *
+from quorate.storage._log cimport Log
+from quorate.storage._replay cimport Replay
+from quorate.storage._wal cimport Wal
+from quorate.store._csrc cimport COMMAND_VERSION, command, command_decode
+from quorate.store._reader cimport reader_new
+from quorate.store._snapshot cimport SnapshotReader, restore_begin, restore_feed, restore_finish, restore_free
+from quorate.store._state cimport StoreState, store_free, store_new
+
+from quorate.errors import (
+    ConnectionLost,
+    Indeterminate,
+    InvalidArgument,
+    InvariantBroken,
+    LimitExceeded,
+    NodeFailed,
+    NoQuorum,
+    NotHappened,
+    NotLeader,
+    Overloaded,
+    Rejected,
+    RequestTimeout,
+    StorageError,
+)
+from quorate.raft._configuration import decode_configuration
+
+
+cdef extern from "<unistd.h>" nogil:
+    int getpid()
+    int c_close "close"(int fd)
+
+cdef enum:
+    MAILBOX_ITEMS = 32768
+    PAYLOAD_SPARE = 2097152  # what the heads of a message's entries may add to their payload
+
+ROLES = ("follower", "pre_candidate", "candidate", "leader")
+COUNTER_NAMES = (
+    "accepted", "connected", "flood", "stranger", "newer_version", "too_large", "damaged", "wrong_cluster", "not_member",
+    "slow", "dropped", "sent", "received", "bytes_sent", "bytes_received",
+)  # fmt: skip
+
+_running = weakref.WeakSet()  # handles whose thread runs, for the end of the interpreter and for forked children
+
+
+def poller_kind():
+    """What this build waits with: "epoll" or "poll"."""
+    return poller_name().decode()
+
+
+@cython.final
+cdef class Replica:
+    """Owns the replicated store, for the loop's time and for as long as somebody reads."""
+
+    cdef StoreState *store
+
+    def __dealloc__(self):
+        store_free(self.store)
+
+
+cdef Replica restored(object storage):
+    """The store as the newest snapshot says it, or an empty one."""
+    cdef Replica made = Replica.__new__(Replica)
+    cdef SnapshotReader *reader
+    cdef const uint8_t *at
+    cdef size_t length
+    cdef bytes chunk
+    if storage.restart.snapshot is None:
+        made.store = store_new(COMMAND_VERSION)
+        return made
+    reader = restore_begin(COMMAND_VERSION)
+    try:
+        for chunk in storage.content():
+            at = <const uint8_t *>PyBytes_AS_STRING(chunk)
+            length = PyBytes_GET_SIZE(chunk)
+            with nogil:
+                restore_feed(reader, at, length)
+        made.store = restore_finish(reader)
+    finally:
+        restore_free(reader)
+    return made
+
+
+cdef RaftLog recovered_log(object storage):
+    """The log that the files hold, sharing their payloads; it begins behind the snapshot that the store was made from."""
+    cdef RaftLog made
+    cdef Log log = storage.log
+    cdef Replay *replay
+    cdef entry one
+    cdef Configuration configuration
+    cdef uint64_t index
+    cdef size_t i
+    meta = storage.restart.snapshot
+    if meta is None:
+        made = RaftLog()
+    else:
+        made = RaftLog(
+            snapshot_index=meta.index, snapshot_term=meta.term,
+            configuration=decode_configuration(meta.configuration, meta.configuration_index),
+        )
+    if log.recovered is None:
+        return made
+    replay = log.recovered.replay
+    for i in range(replay.entries.size()):
+        index = replay.start.index + 1 + i
+        if index <= made.log.snapshot_index:
+            continue
+        if index != made.log.last_index + 1:
+            raise StorageError(f"the log goes on at entry {index}, behind entry {made.log.last_index}",
+                               file=storage.directory.log_path)
+        one = entry_retained(<const entry *>&replay.entries[i])
+        log_append(&made.log, &one)
+        if one.kind == ENTRY_CONFIGURATION:
+            if configuration_decode(entry_bytes(&one), one.length, &configuration) != <Py_ssize_t>one.length:
+                raise StorageError(f"entry {index} is no configuration", file=storage.directory.log_path)
+            log_append_configuration(&made.log, index, &configuration)
+    return made
+
+
+@cython.final
+cdef class Running:
+    """One run of a node. Made with everything open; :meth:`start` once, :meth:`stop` as often as one likes.
+
+    ``peers``: (id, host or None, port, scope, path or None) of each other member, resolved. ``listener``: descriptor of a
+    listening socket that does not block, or -1; the run owns it. ``storage`` is closed at the end. ``notify``: (reading end,
+    writing end) of what the storage's log writes; the run owns both.
+    """
+
+    cdef Loop *loop
+    cdef Replica replica
+    cdef Raft raft
+    cdef Log log
+    cdef object storage
+    cdef dict names
+    cdef object failure
+    cdef cython.pymutex closing
+    cdef bint closed
+    cdef bint forked
+    cdef object __weakref__
+    cdef readonly object reader
+
+    def __cinit__(self, *, uint64_t id, storage, voters, peers, int listener, config, uint64_t seed, dict names,
+                  tuple notify, uint64_t payload_max):
+        cdef Loop *loop = new Loop()
+        cdef size_t i
+        cdef Peer peer
+        self.loop = loop
+        loop_prepare(loop)
+        loop.pid = getpid()
+        self.closed = False
+        self.forked = False
+        self.storage = storage
+        self.names = names
+        self.log = storage.log
+        identity = storage.identity
+        self.replica = restored(storage)
+        self.reader = reader_new(self.replica.store.trees, self.replica)
+        self.raft = Raft(
+            id, voters=voters, seed=seed, now=clock_microseconds(), config=config, hard_state=storage.restart.hard_state,
+            log=recovered_log(storage), applied=self.replica.store.applied_index, incarnation=identity.incarnation,
+        )
+        loop.core = self.raft.core
+        loop.wal = self.log.wal
+        loop.store = self.replica.store
+        loop.applied = self.replica.store.applied_index
+        loop.written_commit = storage.restart.hard_state[2]
+        loop.term = loop.core.current_term
+        loop.mail = mailbox_new(MAILBOX_ITEMS)
+        loop.poll = poller_new(2 * len(peers) + INCOMING_MAX + 16)
+        if loop.mail == NULL or loop.poll == NULL:
+            raise MemoryError("no memory for the node's mailbox, or no descriptor for its poller")
+        loop.peers.poll = loop.poll
+        loop.peers.id = id
+        loop.peers.incarnation = identity.incarnation
+        loop.peers.random = seed | 1
+        loop.peers.payload_max = min(max(<uint64_t>ENTRY_BYTES_MAX, payload_max), <uint64_t>1 << 30) + PAYLOAD_SPARE
+        memcpy(loop.peers.cluster, <const char *>(<bytes>identity.cluster), 16)
+        for other, host, port, scope, path in peers:
+            peer = Peer()
+            peer.id = other
+            if path is not None:
+                encoded = os.fsencode(path)
+                if net_address_unix(&peer.address, encoded, len(encoded)):
+                    raise InvalidArgument(f"the path of a Unix socket is too long: {path}")
+            elif net_address_ip(&peer.address, host.encode(), port, scope):
+                raise InvalidArgument(f"{host} is no numeric address")
+            loop.peers.members.push_back(peer)
+        loop.peers.connections.resize(2 * len(peers) + INCOMING_MAX + 8)
+        # Last, when nothing can fail any more: until here they are the caller's.
+        loop.disk_fd, loop.disk_write_fd = notify
+        loop.peers.listener = listener
+
+    def __dealloc__(self):
+        if self.loop == NULL:
+            return
+        if self.forked or self.loop.pid != getpid():
+            return  # the thread is the parent's; what it was in the middle of cannot be taken apart here
+        with nogil:
+            loop_stop(self.loop)
+            loop_clear(self.loop)
+        if self.loop.disk_fd >= 0:
+            c_close(self.loop.disk_fd)
+            if self.loop.disk_write_fd != self.loop.disk_fd:
+                c_close(self.loop.disk_write_fd)
+        if self.loop.mail != NULL:
+            mailbox_free(self.loop.mail)
+        poller_free(self.loop.poll)
+        del self.loop
+
+    cdef int mine(self) except -1:
+        if self.forked or self.loop.pid != getpid():
+            raise NodeFailed(
+                f"this node belongs to process {self.loop.pid}; a forked child has no node. Connect to the parent's, or "
+                "start the node after the fork", outcome=NotHappened("nothing was handed to the node"))
+        return 0
+
+    def start(self, name):
+        """Starts the thread, named after the node."""
+        self.mine()
+        loop_start(self.loop, ("quorate-" + name).encode("ascii", "replace")[:15])
+        _running.add(self)
+
+    def stop(self):
+        """Ends the thread and closes the storage. Whoever waits gets an answer. Does nothing the second time."""
+        if self.forked or self.loop.pid != getpid():
+            return
+        with self.closing:
+            if self.closed:
+                return
+            with nogil:
+                loop_stop(self.loop)
+            self.end()
+            peers_close(&self.loop.peers)
+            self.storage.close()
+            self.closed = True
+            _running.discard(self)
+
+    cdef int end(self) except -1:
+        """Finds out what ended the loop, if it was not asked to."""
+        cdef const char *words
+        found = loop_exception(self.loop)
+        if self.failure is not None:
+            return 0
+        if self.loop.failure == FAILURE_DISK:
+            found = self.log.failed or found
+        elif self.loop.failure == FAILURE_INVARIANT:
+            words = broken_invariant(self.loop.core)
+            if words == NULL:
+                words = broken_deeply(self.loop.core)
+            found = InvariantBroken(f"{words.decode() if words != NULL else 'a step was left half done'}. {self.raft.state()!r}")
+        if self.loop.failure != FAILURE_NONE:
+            self.failure = found if isinstance(found, NodeFailed) else NodeFailed(f"the node stopped: {found!r}")
+        return 0
+
+    def abandon(self):
+        """In a forked child: closes the sockets that it inherited, so that they end with the parent."""
+        cdef size_t i
+        self.forked = True
+        if self.loop.peers.listener >= 0:
+            c_close(self.loop.peers.listener)
+        for i in range(self.loop.peers.connections.size()):
+            if self.loop.peers.connections[i].fd >= 0:
+                c_close(self.loop.peers.connections[i].fd)
+
+    @property
+    def alive(self):
+        """Whether the thread runs."""
+        return not self.forked and not self.closed and not flag_get(&self.loop.ended)
+
+    @property
+    def failed(self):
+        """The exception that ended the node by itself, or None."""
+        if self.forked or not flag_get(&self.loop.ended):
+            return None
+        if not self.closed and self.failure is None:
+            self.end()
+        return self.failure
+
+    def describe(self, uint8_t outcome, uint64_t leader):
+        """An outcome as the exception that it means."""
+        name = self.names.get(leader)
+        if outcome == OUTCOME_NO_LEADER:
+            return NoQuorum("no leader is known, or it left meanwhile; a majority of the members must run and reach each other")
+        if outcome == OUTCOME_NOT_LEADER:
+            return NotLeader(leader=name)
+        if outcome == OUTCOME_TRANSFERRING:
+            return NotLeader("the leader is handing over its office", leader=name)
+        if outcome == OUTCOME_REPLACED:
+            return NotLeader("the leader that took this in lost its office before a majority had it", leader=name)
+        if outcome == OUTCOME_OVERLOADED:
+            return Overloaded("the leader has as much uncommitted as it takes; try again after a pause")
+        if outcome == OUTCOME_DISK_FULL:
+            return Overloaded("this node's disk has no room for the log; make room, it goes on by itself")
+        if outcome == OUTCOME_STALLED:
+            return Overloaded("the leader's disk does not finish its writes; try again after a pause")
+        if outcome == OUTCOME_CONNECTION_LOST:
+            return ConnectionLost("the leader was lost before it answered")
+        if outcome == OUTCOME_EXPIRED:
+            return RequestTimeout("no answer came in time")
+        if outcome == OUTCOME_STOPPED_BEFORE or outcome == OUTCOME_STOPPED_AFTER:
+            became = NotHappened("the node stopped before") if outcome == OUTCOME_STOPPED_BEFORE else Indeterminate(
+                "the node stopped before the outcome was known")
+            cause = self.failed
+            made = NodeFailed("the node is stopped" if cause is None else f"the node failed: {cause}", outcome=became)
+            made.__cause__ = cause
+            return made
+        return Rejected("the leader refused the request")
+
+    def propose(self, bytes data not None, double timeout):
+        """Hands an encoded command in. Raises InvalidArgument if it is none; else a :class:`Pending`."""
+        cdef command what
+        cdef int newer = 0
+        cdef const char *wrong
+        cdef buffer *copy
+        self.mine()
+        if len(data) > ENTRY_BYTES_MAX:
+            raise LimitExceeded(f"a command has at most {ENTRY_BYTES_MAX} bytes, not {len(data)}")
+        wrong = command_decode(<const char *>data, len(data), COMMAND_VERSION, &what, &newer)
+        if newer:
+            raise InvalidArgument("the command is of a newer version than this program knows")
+        if wrong != NULL:
+            raise InvalidArgument(f"the command is malformed: {wrong.decode()}")
+        copy = buffer_from(<const char *>data, len(data))
+        if copy == NULL:
+            raise MemoryError
+        return ask(self, self.loop, self.describe, REQUEST_PROPOSE, copy, timeout)
+
+    def barrier(self, double timeout):
+        """Asks for an index up to which this node must have applied to read linearizably (dissertation §6.4)."""
+        self.mine()
+        return ask(self, self.loop, self.describe, REQUEST_READ, NULL, timeout)
+
+    def office(self):
+        """(role, term, leader): what :meth:`wait_change` waits for to become another."""
+        self.mine()
+        pthread_mutex_lock(&self.loop.lock)
+        found = (self.loop.status.role, self.loop.status.term, self.loop.status.leader)
+        pthread_mutex_unlock(&self.loop.lock)
+        return found
+
+    def wait_change(self, tuple seen, double timeout):
+        """Waits until the office is not ``seen`` any more, the node ended, or ``timeout`` seconds are over."""
+        cdef timespec until
+        cdef uint64_t role, term, leader
+        cdef double some
+        cdef bint changed = False
+        role, term, leader = seen
+        self.mine()
+        while timeout > 0 and not changed and not flag_get(&self.loop.ended):
+            some = min(timeout, 0.05)
+            with nogil:
+                clock_gettime(CLOCK_MONOTONIC, &until)
+                until.tv_nsec += <long>(some * 1e9)
+                if until.tv_nsec >= 1000000000:
+                    until.tv_nsec -= 1000000000
+                    until.tv_sec += 1
+                pthread_mutex_lock(&self.loop.lock)
+                changed = not same_office(self.loop, role, term, leader)
+                if not changed:
+                    pthread_cond_timedwait(&self.loop.changed, &self.loop.lock, &until)
+                    changed = not same_office(self.loop, role, term, leader)
+                pthread_mutex_unlock(&self.loop.lock)
+            PyErr_CheckSignals()
+            timeout -= some
+
+    def status(self):
+        """Figures of the loop as of its last turn."""
+        cdef Figures seen
+        cdef int i
+        self.mine()
+        pthread_mutex_lock(&self.loop.lock)
+        seen = self.loop.status
+        pthread_mutex_unlock(&self.loop.lock)
+        return {
+            "running": self.alive,
+            "role": ROLES[seen.role],
+            "term": seen.term,
+            "leader": self.names.get(seen.leader),
+            "commit": seen.commit,
+            "applied": seen.applied,
+            "last_index": seen.last_index,
+            "durable_index": seen.durable_index,
+            "elections": seen.elections,
+            "leader_changes": seen.leader_changes,
+            "connections": {"members": seen.connected, "strangers": seen.strangers,
+                            **{COUNTER_NAMES[i]: seen.counters[i] for i in range(COUNTERS)}},
+            "queues": {"requests": mailbox_size(self.loop.mail), "pending": seen.pending, "writes": seen.writes,
+                       "held": seen.held, "backlog": seen.backlog, "output_bytes": seen.output_bytes},
+            "disk": {"durable": self.log.durable, "full": bool(seen.disk_full), **self.log.statistics},
+            "turns": seen.turns,
+            "steps": seen.steps,
+        }
+
+
+cdef inline bint same_office(Loop *it, uint64_t role, uint64_t term, uint64_t leader) noexcept nogil:
+    return it.status.role == role and it.status.term == term and it.status.leader == leader and not flag_get(&it.ended)
+
+
+def stop_all():
+    """Stops every node of this process: at the end of the interpreter, before the threads' world is taken down."""
+    for each in list(_running):
+        each.stop()
+
+
+def abandon_all():
+    """In a forked child: no node is its own."""
+    for each in list(_running):
+        each.abandon()
+    _running.clear()

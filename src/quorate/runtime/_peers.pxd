@@ -1,0 +1,30 @@
+# Connections to and from the other members; see _peers.pyx.
+
+from libc.stdint cimport uint32_t, uint64_t
+
+from quorate.raft._types cimport Message
+from quorate.runtime._structs cimport Peer, Peers
+
+cdef enum:
+    TOKEN_DISK = 1
+    TOKEN_LISTENER = 2
+    TOKEN_SLOTS = 16        # + the slot of a connection, in the lower half; its generation is in the upper half
+    INCOMING_MAX = 256
+
+cdef Peer *peer_of(Peers *it, uint64_t id) noexcept nogil
+cdef int peers_open(Peers *it) except -1 nogil
+cdef uint64_t peers_deadline(Peers *it) noexcept nogil
+cdef int peers_tick(Peers *it, uint64_t now) except -1 nogil
+cdef int peers_accept(Peers *it, uint64_t now) except -1 nogil
+# What a ready connection holds: read it, then take messages with peers_next until it says 0. Answers the slot, or -1 if the
+# event was for an earlier user of it.
+cdef int peers_ready(Peers *it, uint64_t token, uint32_t ready, uint64_t now) except -2 nogil
+cdef int peers_next(Peers *it, uint32_t slot, uint64_t now, Message *message) except -1 nogil
+# 1 if the message was queued, 0 if it was dropped.
+cdef int peers_send(Peers *it, const Message *message, uint64_t now) except -1 nogil
+cdef int peers_flush(Peers *it, uint64_t now) except -1 nogil
+# Whether somebody is gone or lost messages, and the core has not been told.
+cdef bint peers_troubled(Peers *it) noexcept nogil
+cdef uint64_t peers_queued(Peers *it) noexcept nogil
+cdef uint64_t peers_connected(Peers *it) noexcept nogil
+cdef void peers_close(Peers *it) noexcept nogil

@@ -1,0 +1,347 @@
+# The structs of structs.hpp and the kernels of csrc as the modules of this folder see them. Declarations only.
+
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libcpp cimport bool as cbool
+from libcpp.deque cimport deque
+from libcpp.map cimport map as ordered_map
+from libcpp.map cimport multimap
+from libcpp.vector cimport vector
+
+from quorate.raft._types cimport Core, EntryRef, Event, HardState, Message, buffer
+
+
+cdef extern from "poller.h" nogil:
+    enum:
+        POLLER_READ
+        POLLER_WRITE
+        POLLER_CLOSED
+    ctypedef struct poller:
+        pass
+    ctypedef struct poller_event:
+        uint64_t token
+        uint32_t ready
+    const char *poller_name()
+    poller *poller_new(size_t capacity)
+    void poller_free(poller *it)
+    int poller_add(poller *it, int descriptor, uint32_t interest, uint64_t token)
+    int poller_change(poller *it, int descriptor, uint32_t interest)
+    int poller_remove(poller *it, int descriptor)
+    int poller_wait(poller *it, poller_event *events, size_t most, uint64_t deadline)
+    void poller_wake(poller *it)
+    uint64_t clock_microseconds()
+
+
+cdef extern from "mailbox.h" nogil:
+    enum:
+        MAILBOX_FULL
+        MAILBOX_CLOSED
+        MAILBOX_PUT
+        MAILBOX_WAKE
+    ctypedef struct mailbox:
+        pass
+    mailbox *mailbox_new(size_t capacity)
+    void mailbox_free(mailbox *it)
+    int mailbox_put(mailbox *it, void *item)
+    void *mailbox_take(mailbox *it)
+    int mailbox_sleeps(mailbox *it)
+    void mailbox_awake(mailbox *it)
+    void mailbox_close(mailbox *it)
+    size_t mailbox_size(const mailbox *it)
+
+
+cdef extern from "frame.h" nogil:
+    enum:
+        FRAME_HEADER
+        FRAME_WHOLE
+        FRAME_MORE
+        FRAME_STRANGER
+        FRAME_NEWER
+        FRAME_TOO_LARGE
+        FRAME_DAMAGED
+    ctypedef struct frame:
+        uint64_t group
+        const uint8_t *payload
+        uint32_t length
+        uint8_t kind
+        uint8_t version
+    ctypedef struct frame_part:
+        const void *bytes
+        size_t length
+    int frame_decode(const uint8_t *bytes, size_t length, uint32_t payload_max, frame *it, size_t *size)
+    int frame_encode(uint8_t *header, uint8_t kind, uint64_t group, const frame_part *parts, size_t count)
+    uint64_t load_le64(const void *at)
+    void store_le64(void *at, uint64_t x)
+
+
+cdef extern from "net.h" nogil:
+    ctypedef struct net_address:
+        uint32_t length
+    int net_address_ip(net_address *it, const char *host, uint16_t port, uint32_t scope)
+    int net_address_unix(net_address *it, const char *path, size_t length)
+    int net_connect(const net_address *to)
+    int net_connected(int descriptor)
+    int net_accept(int listener)
+    int64_t net_read(int descriptor, void *into, size_t size)
+    int64_t net_write(int descriptor, const void *data, size_t size)
+    void net_close(int descriptor)
+
+
+cdef extern from "sink.h" nogil:
+    ctypedef struct sink:
+        uint8_t *bytes
+        size_t length
+        size_t capacity
+    void sink_free(sink *it)
+
+
+cdef extern from "<pthread.h>" nogil:
+    ctypedef struct pthread_t:
+        pass
+    ctypedef struct pthread_mutex_t:
+        pass
+    ctypedef struct pthread_cond_t:
+        pass
+    ctypedef struct pthread_condattr_t:
+        pass
+    int pthread_create(pthread_t *thread, const void *attributes, void *(*run)(void *) noexcept nogil, void *argument)
+    int pthread_join(pthread_t thread, void **result)
+    int pthread_mutex_init(pthread_mutex_t *it, const void *attributes)
+    int pthread_mutex_destroy(pthread_mutex_t *it)
+    int pthread_mutex_lock(pthread_mutex_t *it)
+    int pthread_mutex_unlock(pthread_mutex_t *it)
+    int pthread_condattr_init(pthread_condattr_t *it)
+    int pthread_condattr_setclock(pthread_condattr_t *it, int clock)
+    int pthread_condattr_destroy(pthread_condattr_t *it)
+    int pthread_cond_init(pthread_cond_t *it, const pthread_condattr_t *attributes)
+    int pthread_cond_destroy(pthread_cond_t *it)
+    int pthread_cond_wait(pthread_cond_t *it, pthread_mutex_t *lock)
+    int pthread_cond_timedwait(pthread_cond_t *it, pthread_mutex_t *lock, const timespec *until)
+    int pthread_cond_signal(pthread_cond_t *it)
+    int pthread_cond_broadcast(pthread_cond_t *it)
+    int pthread_sigmask(int how, const sigset_t *set, sigset_t *old)
+
+
+cdef extern from "<signal.h>" nogil:
+    ctypedef struct sigset_t:
+        pass
+    int sigfillset(sigset_t *it)
+    enum:
+        SIG_SETMASK
+
+
+cdef extern from "<time.h>" nogil:
+    ctypedef struct timespec:
+        int64_t tv_sec
+        int64_t tv_nsec
+    enum:
+        CLOCK_MONOTONIC
+    int clock_gettime(int clock, timespec *it)
+
+
+# Flags that two threads share.
+cdef extern from *:
+    """
+    static inline int flag_get(const int *it) { return __atomic_load_n(it, __ATOMIC_ACQUIRE); }
+    static inline void flag_set(int *it) { __atomic_store_n(it, 1, __ATOMIC_RELEASE); }
+    """
+    int flag_get(const int *it) noexcept nogil
+    void flag_set(int *it) noexcept nogil
+
+
+cdef extern from "quorate/runtime/structs.hpp" namespace "quorate" nogil:
+    const uint8_t SLOT_FREE
+    const uint8_t CONNECTING
+    const uint8_t GREETING
+    const uint8_t OPEN
+
+    cdef cppclass Connection:
+        int fd
+        uint8_t state
+        cbool incoming
+        cbool queued
+        uint32_t generation
+        uint64_t peer
+        uint64_t deadline
+        buffer *chunk
+        uint32_t begin
+        uint32_t end
+        uint32_t need
+        vector[uint8_t] out
+        size_t sent
+
+    cdef cppclass Peer:
+        uint64_t id
+        net_address address
+        int outgoing
+        int incoming
+        uint64_t retry_at
+        uint64_t backoff
+        uint64_t incarnation
+        cbool lost
+        Peer()
+
+    const int COUNT_ACCEPTED
+    const int COUNT_CONNECTED
+    const int COUNT_FLOOD
+    const int COUNT_STRANGER
+    const int COUNT_NEWER
+    const int COUNT_TOO_LARGE
+    const int COUNT_DAMAGED
+    const int COUNT_WRONG_CLUSTER
+    const int COUNT_NOT_MEMBER
+    const int COUNT_SLOW
+    const int COUNT_DROPPED
+    const int COUNT_SENT
+    const int COUNT_RECEIVED
+    const int COUNT_BYTES_SENT
+    const int COUNT_BYTES_RECEIVED
+    const int COUNTERS
+
+    cdef cppclass Peers:
+        poller *poll
+        int listener
+        uint64_t id
+        uint64_t incarnation
+        uint8_t *cluster
+        uint32_t payload_max
+        vector[Peer] members
+        vector[Connection] connections
+        vector[uint32_t] unsent
+        vector[uint64_t] gone
+        uint32_t strangers
+        uint64_t listen_again_at
+        uint64_t random
+        uint64_t *counters
+
+    const uint8_t REQUEST_PROPOSE
+    const uint8_t REQUEST_READ
+
+    const uint8_t OUTCOME_PENDING
+    const uint8_t OUTCOME_DONE
+    const uint8_t OUTCOME_NO_LEADER
+    const uint8_t OUTCOME_NOT_LEADER
+    const uint8_t OUTCOME_OVERLOADED
+    const uint8_t OUTCOME_TRANSFERRING
+    const uint8_t OUTCOME_DISK_FULL
+    const uint8_t OUTCOME_STALLED
+    const uint8_t OUTCOME_REPLACED
+    const uint8_t OUTCOME_REFUSED
+    const uint8_t OUTCOME_STOPPED_BEFORE
+    const uint8_t OUTCOME_CONNECTION_LOST
+    const uint8_t OUTCOME_EXPIRED
+    const uint8_t OUTCOME_STOPPED_AFTER
+
+    cdef cppclass Request:
+        uint32_t references
+        uint8_t kind
+        uint64_t expires_at
+        buffer *command
+        pthread_mutex_t lock
+        pthread_cond_t answered
+        uint8_t outcome
+        uint64_t index
+        uint64_t term
+        uint64_t leader
+        buffer *result
+        Request()
+
+    cdef cppclass Batch:
+        vector[Request *] requests
+        uint64_t expires_at
+        cbool read
+        cbool forwarded
+        Batch()
+
+    cdef cppclass Waiting:
+        uint64_t term
+        Request *request
+
+    cdef cppclass Writing:
+        cbool has_hard_state
+        HardState hard_state
+        uint64_t ticket
+        uint64_t first_index
+        size_t taken
+        vector[EntryRef] entries
+        Writing()
+
+    cdef cppclass Ticket:
+        uint64_t wal
+        uint64_t core
+
+    cdef cppclass Held:
+        uint64_t ticket
+        vector[Message] messages
+        Held()
+
+    cdef cppclass Figures:
+        uint8_t role
+        cbool disk_full
+        uint64_t term
+        uint64_t leader
+        uint64_t commit
+        uint64_t applied
+        uint64_t last_index
+        uint64_t durable_index
+        uint64_t pending
+        uint64_t writes
+        uint64_t held
+        uint64_t backlog
+        uint64_t turns
+        uint64_t steps
+        uint64_t elections
+        uint64_t leader_changes
+        uint64_t connected
+        uint64_t strangers
+        uint64_t output_bytes
+        uint64_t *counters
+        Figures()
+
+    const uint8_t FAILURE_NONE
+    const uint8_t FAILURE_RAISED
+    const uint8_t FAILURE_DISK
+    const uint8_t FAILURE_INVARIANT
+    const uint8_t FAILURE_POLLER
+    const uint8_t FAILURE_LOG_RULE
+
+    cdef cppclass Loop:
+        Core *core
+        poller *poll
+        mailbox *mail
+        void *wal
+        void *store
+        int disk_fd
+        int disk_write_fd
+        pthread_t thread
+        int pid
+        cbool running
+        int stopping
+        int ended
+        Peers peers
+        deque[Writing] backlog
+        deque[Ticket] tickets
+        deque[Held] held
+        cbool has_lazy
+        HardState lazy
+        uint64_t written_commit
+        uint64_t wanted_ticket
+        uint64_t durable_ticket
+        cbool disk_full
+        uint64_t next_id
+        uint64_t pending
+        ordered_map[uint64_t, Batch] batches
+        multimap[uint64_t, Waiting] waiting
+        uint64_t applied
+        cbool applied_due
+        sink results
+        vector[size_t] ends
+        uint64_t deadline
+        uint8_t role
+        uint64_t term
+        uint64_t leader
+        deque[Event] own
+        pthread_mutex_t lock
+        pthread_cond_t changed
+        Figures status
+        uint8_t failure
+        Loop()

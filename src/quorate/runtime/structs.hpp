@@ -1,0 +1,238 @@
+/* The plain structs of a running node: connections, peers, requests, the loop. No behaviour; the rules that work on them are
+ * free functions in the .pyx files of this folder. Knows nothing of Python.
+ *
+ * Everything belongs to the loop's thread, unless the field says otherwise. Times are microseconds of clock_microseconds(). */
+#ifndef QUORATE_RUNTIME_STRUCTS_HPP
+#define QUORATE_RUNTIME_STRUCTS_HPP
+
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <vector>
+
+#include <pthread.h>
+
+#include "mailbox.h"
+#include "net.h"
+#include "poller.h"
+#include "quorate/raft/structs.hpp"
+#include "sink.h"
+
+namespace quorate {
+
+/* Connections ---------------------------------------------------------------------------------------------------- */
+
+enum ConnectionState : uint8_t {
+    SLOT_FREE = 0,
+    CONNECTING, /* outgoing: the handshake of the system is under way */
+    GREETING,   /* a hello is awaited: outgoing the answer to ours, incoming the first word */
+    OPEN
+};
+
+struct Connection {
+    int fd = -1;                /* read by a forked child too, which closes what it inherited */
+    uint8_t state = SLOT_FREE;
+    bool incoming = false;
+    bool queued = false;        /* its slot is in Peers::unsent */
+    uint32_t generation = 0;    /* of the slot, so that an event for its last user is not taken for the next one's */
+    uint64_t peer = 0;          /* 0: an incoming one that has not said who it is */
+    uint64_t deadline = 0;      /* when what it is in the middle of must be over; 0: in the middle of nothing */
+    buffer *chunk = nullptr;    /* received bytes; decoded entries may share it */
+    uint32_t begin = 0, end = 0;/* what is not decoded yet, in the chunk */
+    uint32_t need = 0;          /* bytes of the frame that has begun, as far as known */
+    std::vector<uint8_t> out;   /* encoded frames */
+    size_t sent = 0;            /* of them */
+};
+
+struct Peer {
+    uint64_t id = 0;
+    net_address address = {};
+    int outgoing = -1, incoming = -1; /* slots */
+    uint64_t retry_at = 0, backoff = 0;
+    uint64_t incarnation = 0;   /* as it said last */
+    bool lost = false;          /* messages to it were lost, and the core has not been told */
+};
+
+enum Counter {
+    COUNT_ACCEPTED = 0,   /* connections taken */
+    COUNT_CONNECTED,      /* connections made */
+    COUNT_FLOOD,          /* refused: there are too many */
+    COUNT_STRANGER,       /* spoke another protocol */
+    COUNT_NEWER,          /* spoke a newer version of this one */
+    COUNT_TOO_LARGE,      /* claimed a frame over the bound */
+    COUNT_DAMAGED,        /* sent bytes whose checksum is wrong, or that are no message */
+    COUNT_WRONG_CLUSTER,
+    COUNT_NOT_MEMBER,     /* is none of the members, or not the one that was expected */
+    COUNT_SLOW,           /* did not finish in time what it began */
+    COUNT_DROPPED,        /* messages not sent, because the queue was full or there was no connection */
+    COUNT_SENT,           /* messages */
+    COUNT_RECEIVED,
+    COUNT_BYTES_SENT,
+    COUNT_BYTES_RECEIVED,
+    COUNTERS
+};
+
+struct Peers {
+    /* Constant after start. */
+    poller *poll = nullptr;     /* owned by the loop */
+    int listener = -1;          /* -1: none, as for a node without peers */
+    uint64_t id = 0, incarnation = 0;
+    uint8_t cluster[16] = {};
+    uint32_t payload_max = 0;
+    std::vector<Peer> members;           /* of a fixed size */
+    std::vector<Connection> connections; /* of a fixed size */
+
+    std::vector<uint32_t> unsent;        /* slots with output that was not tried to be written yet */
+    std::vector<uint64_t> gone;          /* members whose connection to us ended, for the core's hint */
+    uint32_t strangers = 0;              /* incoming connections that have not said who they are */
+    uint64_t listen_again_at = 0;        /* 0: listening */
+    uint64_t random = 1;
+    uint64_t counters[COUNTERS] = {};
+};
+
+/* Requests ------------------------------------------------------------------------------------------------------- */
+
+enum RequestKind : uint8_t { REQUEST_PROPOSE = 1, REQUEST_READ };
+
+enum Outcome : uint8_t {
+    OUTCOME_PENDING = 0,
+    OUTCOME_DONE,
+    /* Proven: nothing was appended, or what was appended was replaced before it was committed. */
+    OUTCOME_NO_LEADER,
+    OUTCOME_NOT_LEADER,
+    OUTCOME_OVERLOADED,
+    OUTCOME_TRANSFERRING,
+    OUTCOME_DISK_FULL,
+    OUTCOME_STALLED,
+    OUTCOME_REPLACED,
+    OUTCOME_REFUSED,
+    OUTCOME_STOPPED_BEFORE,
+    /* Handed on, and not known. */
+    OUTCOME_CONNECTION_LOST,
+    OUTCOME_EXPIRED,
+    OUTCOME_STOPPED_AFTER
+};
+
+/* One question of a Python thread. Two hold it, the asker and the loop; the last one frees it. */
+struct Request {
+    uint32_t references = 2;    /* atomic */
+    uint8_t kind = 0;
+    uint64_t expires_at = 0;    /* when the asker stops waiting */
+    buffer *command = nullptr;  /* Propose; one reference */
+    /* Written once by the loop, under the lock, with `outcome` last. */
+    pthread_mutex_t lock;
+    pthread_cond_t answered;
+    uint8_t outcome = OUTCOME_PENDING;
+    uint64_t index = 0, term = 0, leader = 0;
+    buffer *result = nullptr;   /* one reference */
+};
+
+/* Requests that went into the core as one event. */
+struct Batch {
+    std::vector<Request *> requests;
+    uint64_t expires_at = 0;
+    bool read = false;
+    bool forwarded = false;     /* the leader was asked, and its answer is awaited */
+};
+
+/* A request whose place in the log is known. */
+struct Waiting {
+    uint64_t term;
+    Request *request;
+};
+
+/* The loop ------------------------------------------------------------------------------------------------------- */
+
+/* What a step wants written, until the log has taken it. */
+struct Writing {
+    bool has_hard_state = false;
+    HardState hard_state;
+    uint64_t ticket = 0;        /* the core's */
+    uint64_t first_index = 0;
+    size_t taken = 0;           /* entries that the log has */
+    std::vector<EntryRef> entries;
+};
+
+struct Ticket {
+    uint64_t wal;               /* the log's */
+    uint64_t core;              /* the core's; 0 for all but the last piece of a write */
+};
+
+struct Held {
+    uint64_t ticket;            /* of the core: these wait until it is durable */
+    std::vector<Message> messages;
+};
+
+/* What others may know of the loop; written at the end of each turn. */
+struct Figures {
+    uint8_t role = 0;
+    bool disk_full = false;
+    uint64_t term = 0, leader = 0, commit = 0, applied = 0, last_index = 0, durable_index = 0;
+    uint64_t pending = 0;       /* requests that wait for an answer */
+    uint64_t writes = 0;        /* steps' writes that are not durable */
+    uint64_t held = 0;          /* groups of messages that wait for the disk */
+    uint64_t backlog = 0;       /* writes that the log has not taken */
+    uint64_t turns = 0, steps = 0, elections = 0, leader_changes = 0;
+    uint64_t connected = 0;     /* members that messages can be sent to */
+    uint64_t strangers = 0;
+    uint64_t output_bytes = 0;  /* encoded and not sent */
+    uint64_t counters[COUNTERS] = {};
+};
+
+enum Failure : uint8_t { FAILURE_NONE = 0, FAILURE_RAISED, FAILURE_DISK, FAILURE_INVARIANT, FAILURE_POLLER, FAILURE_LOG_RULE };
+
+struct Loop {
+    /* Constant after start; the owner of the node frees what they point to when the thread has ended. */
+    Core *core = nullptr;
+    poller *poll = nullptr;
+    mailbox *mail = nullptr;    /* carries Request pointers, one reference each */
+    void *wal = nullptr;        /* a Wal of storage, a StoreState of store: compiled there, and no header says what they are */
+    void *store = nullptr;
+    int disk_fd = -1;           /* what the log writes when something became durable; reading end */
+    int disk_write_fd = -1;
+    pthread_t thread = {};
+    int pid = 0;
+    bool running = false;       /* touched by the handle alone */
+    int stopping = 0;           /* atomic; set by the handle */
+    int ended = 0;              /* atomic; set by the thread when all requests are answered */
+
+    Peers peers;
+
+    /* Disk. */
+    std::deque<Writing> backlog;
+    std::deque<Ticket> tickets; /* taken by the log, not durable */
+    std::deque<Held> held;
+    bool has_lazy = false;      /* a commit index that will be written along with the next thing that must be */
+    HardState lazy;
+    uint64_t written_commit = 0;
+    uint64_t wanted_ticket = 0; /* the core's newest that must be durable before promises leave */
+    uint64_t durable_ticket = 0;
+    bool disk_full = false;
+
+    /* Requests. */
+    uint64_t next_id = 1;
+    uint64_t pending = 0;
+    std::map<uint64_t, Batch> batches;
+    std::multimap<uint64_t, Waiting> waiting; /* by index */
+
+    /* Applying. */
+    uint64_t applied = 0;
+    bool applied_due = false;   /* the core has not been told */
+    sink results = {};          /* of one batch; its memory is used again */
+    std::vector<size_t> ends;
+
+    uint64_t deadline = 0;
+    uint8_t role = 0;
+    uint64_t term = 0, leader = 0;
+    std::deque<Event> own;      /* events that duties brought about */
+
+    /* Shared; under `lock`. */
+    pthread_mutex_t lock;
+    pthread_cond_t changed;     /* the leader or the role became another, or the thread ended */
+    Figures status;
+    uint8_t failure = FAILURE_NONE;
+};
+
+} // namespace quorate
+
+#endif
