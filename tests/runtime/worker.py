@@ -10,6 +10,7 @@ import json
 import sys
 from typing import Any
 
+from quorate.config import RaftConfig
 from quorate.errors import QuorateError
 from quorate.runtime.node import NativeNode
 from quorate.store import commands
@@ -37,7 +38,8 @@ def obey(node: NativeNode, order: list[Any]) -> Any:
 def main() -> None:
     name, id, members, data_dir = sys.argv[1:]
     table = {each[0]: (each[1], each[2]) for each in json.loads(members)}
-    with NativeNode(name, int(id), table, data_dir=data_dir, segment_bytes=1 << 20) as node:
+    patient = RaftConfig(election_timeout_min_ms=500, election_timeout_max_ms=1000)
+    with NativeNode(name, int(id), table, data_dir=data_dir, segment_bytes=1 << 20, config=patient) as node:
         print(json.dumps("started"), flush=True)
         for line in sys.stdin:
             try:

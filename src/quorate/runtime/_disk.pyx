@@ -114,7 +114,7 @@ cdef int disk_push(Loop *it) except -1 nogil:
             return 0
         if answer == WAL_INVALID:
             it.failure = FAILURE_LOG_RULE
-            return rule_broken(wal.invalid)
+            return rule_broken(what.broken_rule)
         if answer != WAL_ACCEPTED:
             it.failure = FAILURE_DISK
             return disk_failed()

@@ -118,12 +118,14 @@ cdef int step(Loop *it, Event *event) except -1 nogil:
 cdef int send_all(Loop *it, vector[Message] *messages) except -1 nogil:
     cdef uint64_t now = clock_microseconds()
     cdef size_t i
+    cdef int sent
     for i in range(messages.size()):
         if messages[0][i].type == INSTALL_SNAPSHOT:
             continue  # there are no snapshots to send yet, so the core never asks for this
-        if peers_send(&it.peers, &messages[0][i], now) == 0 and messages[0][i].type == FORWARD_PROPOSAL:
+        sent = peers_send(&it.peers, &messages[0][i], now)
+        if sent != PEERS_QUEUED and messages[0][i].type == FORWARD_PROPOSAL:
             # It never left this process, which proves that nothing was appended.
-            batch_refused(it, messages[0][i].id, OUTCOME_NO_LEADER)
+            batch_refused(it, messages[0][i].id, OUTCOME_OVERLOADED if sent == PEERS_FULL else OUTCOME_NO_LEADER)
     return 0
 
 
@@ -204,10 +206,12 @@ cdef int tell_of_connections(Loop *it) except -1 nogil:
         leader_gone = leader_gone or it.peers.gone[i] == it.leader
     it.peers.gone.clear()
     for i in range(it.peers.members.size()):
-        if it.peers.members[i].lost:
-            it.peers.members[i].lost = False
+        if it.peers.members[i].cut:
+            it.peers.members[i].cut = False
             if it.peers.members[i].id == it.leader:
                 forwarded_lost(it)
+        if it.peers.members[i].lost:
+            it.peers.members[i].lost = False
             if it.role == LEADER:
                 event.type = UNREACHABLE
                 event.id = it.peers.members[i].id

@@ -10,6 +10,9 @@ cdef enum:
     TOKEN_LISTENER = 2
     TOKEN_SLOTS = 16        # + the slot of a connection, in the lower half; its generation is in the upper half
     INCOMING_MAX = 256
+    PEERS_UNCONNECTED = 0
+    PEERS_QUEUED = 1
+    PEERS_FULL = 2
 
 cdef Peer *peer_of(Peers *it, uint64_t id) noexcept nogil
 cdef int peers_open(Peers *it) except -1 nogil
@@ -20,7 +23,7 @@ cdef int peers_accept(Peers *it, uint64_t now) except -1 nogil
 # event was for an earlier user of it.
 cdef int peers_ready(Peers *it, uint64_t token, uint32_t ready, uint64_t now) except -2 nogil
 cdef int peers_next(Peers *it, uint32_t slot, uint64_t now, Message *message) except -1 nogil
-# 1 if the message was queued, 0 if it was dropped.
+# PEERS_QUEUED, or why the message was dropped.
 cdef int peers_send(Peers *it, const Message *message, uint64_t now) except -1 nogil
 cdef int peers_flush(Peers *it, uint64_t now) except -1 nogil
 # Whether somebody is gone or lost messages, and the core has not been told.

@@ -46,7 +46,7 @@ cdef enum:
     CHUNK_ROOM = 4096      # less than this left: a new chunk
     COPY_BELOW = 16384     # entries of smaller messages get memory of their own instead of holding a chunk
     READS_PER_EVENT = 16   # so that one busy connection does not keep the others waiting
-    OUTPUT_MAX = 16777216  # bytes queued for one peer, plus one message
+    OUTPUT_MAX = 33554432  # bytes queued for one peer, plus one message
 
 # Microseconds.
 cdef uint64_t HELLO_PATIENCE = 2000000    # for a hello, once connected
@@ -124,6 +124,7 @@ cdef int close_slot(Peers *it, uint32_t slot, uint64_t now) except -1 nogil:
         peer = peer_of(it, connection.peer)
         if peer.outgoing == <int>slot:
             peer.outgoing = -1
+            peer.cut = True
             peer.lost = True
             peer.backoff = min(max(2 * peer.backoff, BACKOFF_FIRST), BACKOFF_MAX)
             peer.retry_at = now + peer.backoff // 2 + chance(it, peer.backoff)
@@ -459,17 +460,17 @@ cdef int peers_send(Peers *it, const Message *message, uint64_t now) except -1 n
     cdef size_t start
     if peer == NULL:
         it.counters[COUNT_DROPPED] += 1
-        return 0
+        return PEERS_UNCONNECTED
     if peer.outgoing < 0 or it.connections[peer.outgoing].state != OPEN:
         it.counters[COUNT_DROPPED] += 1
         peer.lost = True
-        return 0
+        return PEERS_UNCONNECTED
     connection = &it.connections[peer.outgoing]
     start = connection.out.size()
     if start - connection.sent > OUTPUT_MAX:
         it.counters[COUNT_DROPPED] += 1
         peer.lost = True
-        return 0
+        return PEERS_FULL
     connection.out.resize(start + FRAME_HEADER)
     message_encode(message, &connection.out)
     part.bytes = connection.out.data() + start + FRAME_HEADER
@@ -477,11 +478,11 @@ cdef int peers_send(Peers *it, const Message *message, uint64_t now) except -1 n
     if part.length > it.payload_max:
         connection.out.resize(start)
         it.counters[COUNT_DROPPED] += 1
-        return 0
+        return PEERS_FULL
     frame_encode(connection.out.data() + start, KIND_RAFT, message.group, &part, 1)
     it.counters[COUNT_SENT] += 1
     queue_slot(it, peer.outgoing)
-    return 1
+    return PEERS_QUEUED
 
 
 cdef int flush_slot(Peers *it, uint32_t slot, uint64_t now) except -1 nogil:
@@ -503,7 +504,7 @@ cdef int flush_slot(Peers *it, uint32_t slot, uint64_t now) except -1 nogil:
     if <size_t>count == left:
         connection.out.clear()
         connection.sent = 0
-        if connection.out.capacity() > OUTPUT_MAX // 8:
+        if connection.out.capacity() > OUTPUT_MAX // 16:
             connection.out.swap(smaller)
         if connection.state == OPEN and not connection.incoming:
             connection.deadline = 0

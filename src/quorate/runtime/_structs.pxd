@@ -177,6 +177,7 @@ cdef extern from "quorate/runtime/structs.hpp" namespace "quorate" nogil:
         uint64_t retry_at
         uint64_t backoff
         uint64_t incarnation
+        cbool cut
         cbool lost
         Peer()
 

@@ -50,6 +50,7 @@ struct Peer {
     int outgoing = -1, incoming = -1; /* slots */
     uint64_t retry_at = 0, backoff = 0;
     uint64_t incarnation = 0;   /* as it said last */
+    bool cut = false;           /* the connection to it ended, and the loop has not looked yet */
     bool lost = false;          /* messages to it were lost, and the core has not been told */
 };
 
