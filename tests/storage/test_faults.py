@@ -22,7 +22,7 @@ def work(path: Path, faults: Faults | None, acknowledged: list[tuple[int, bytes]
         log = storage.log
         for i in range(14):
             data = bytes([i + 1]) * 600
-            ticket = log.append([(1, data)], hard_state=(1, 1, i), timeout=0.5)
+            ticket = log.append([(1, data)], hard_state=(1, 1, i), timeout=4)
             log.wait(ticket)
             acknowledged.append((i + 1, data))
         writer = storage.snapshots.create(term=1, index=9, configuration=b"c", configuration_index=1, chunk_bytes=1024)

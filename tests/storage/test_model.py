@@ -38,7 +38,7 @@ class LogMachine(RuleBasedStateMachine):
         self.close()
         shutil.rmtree(self.path)
 
-    @rule(sizes=st.lists(SIZES, max_size=4), back=st.integers(0, 3), more=st.booleans(), fill=st.integers(0, 255))
+    @rule(sizes=st.lists(SIZES, max_size=3), back=st.integers(0, 3), more=st.booleans(), fill=st.integers(0, 255))
     def append(self, sizes: list[int], back: int, more: bool, fill: int) -> None:
         first = max(self.last[1] + 1 - back, self.hard[2] + 1, self.base[1] + 1)
         term = max(1, self.last[0] + (more or first <= self.last[1]))

@@ -14,7 +14,7 @@ from quorate.errors import StorageError
 from quorate.storage._io import check
 
 from quorate.storage._csrc cimport CLOCK_MONOTONIC, buffer, buffer_new, buffer_release, clock_gettime, entry, timespec
-from quorate.storage._io cimport io_close, io_open, io_sync, io_truncate, io_write_bytes
+from quorate.storage._io cimport io_close, io_open, io_sync, io_write_bytes
 from quorate.storage._log cimport Log
 from quorate.storage._segment cimport segment_fill
 from quorate.storage._wal cimport SUBMIT_NOTHING, WAL_ACCEPTED, WAL_BUSY, Submission, Wal, wal_new, wal_free

@@ -23,7 +23,6 @@ from quorate.storage._csrc cimport (
     pthread_mutex_destroy,
     pthread_mutex_init,
     pthread_mutex_lock,
-    pthread_mutex_t,
     pthread_mutex_unlock,
 )
 

@@ -29,9 +29,7 @@ from quorate.storage._csrc cimport (
     buffer,
     buffer_new,
     buffer_release,
-    buffer_retain,
     entry,
-    entry_release,
     getpid,
     pthread_mutex_lock,
     pthread_mutex_unlock,
@@ -56,7 +54,6 @@ from quorate.storage._wal cimport (
     SUBMIT_RESET,
     WAL_ACCEPTED,
     WAL_BUSY,
-    WAL_CLOSED,
     WAL_FAILED,
     WAL_FULL,
     WAL_INVALID,
@@ -167,7 +164,7 @@ cdef class Log:
         self.close()
 
     def append(self, entries=(), *, first_index=None, hard_state=None, base=None, reset=None, bint essential=False,
-               double timeout=5.0):
+               double timeout=30.0):
         """Hands one step of Raft to the disk, in this order: hard state, snapshot position, entries. Returns a ticket.
 
         ``entries``: (term, bytes) or (term, bytes, kind) each; they begin at ``first_index`` (the next one if None),
@@ -188,6 +185,7 @@ cdef class Log:
         cdef size_t i
         cdef int answer
         mine(self)
+        end = time.monotonic() + timeout
         what.hard = NULL
         what.broken_rule = NULL
         if hard_state is not None:
@@ -216,15 +214,15 @@ cdef class Log:
                     answer = wal_submit(self.wal, &what, &ticket)
                 if answer != WAL_BUSY:
                     break
-                timeout = wait_for_room(self, timeout)
-                if timeout <= 0:
+                wait_for_room(self)
+                if time.monotonic() >= end:
                     raise Overloaded("the queue of the disk is full")
         finally:
             buffer_release(shared)
         refuse(self, answer, what.broken_rule)
         return ticket
 
-    def wait(self, ticket=None, double timeout=5.0):
+    def wait(self, ticket=None, double timeout=30.0):
         """Waits until the ticket (None: everything accepted) is durable; (term, index) of the last durable entry.
 
         Raises StorageError if the disk has failed, TimeoutError after ``timeout`` seconds.
@@ -239,13 +237,13 @@ cdef class Log:
         wanted = last if ticket is None else ticket
         if wanted > last:
             raise InvalidArgument(f"ticket {wanted} was never given out")
+        end = time.monotonic() + timeout
         while answer == 0:
-            slice_seconds = min(timeout, 0.1)  # signals get their turn ten times a second
+            slice_seconds = min(max(end - time.monotonic(), 0.0), 0.1)  # signals get their turn ten times a second
             with nogil:
                 answer = wal_wait(self.wal, wanted, slice_seconds)
             PyErr_CheckSignals()
-            timeout -= slice_seconds
-            if answer == 0 and timeout <= 0:
+            if answer == 0 and time.monotonic() >= end:
                 raise TimeoutError(f"ticket {wanted} is not durable yet")
         if answer < 0:
             raise failure(self)
@@ -378,16 +376,16 @@ cdef int refuse(Log log, int answer, const char *broken_rule) except -1:
     raise NodeFailed("the log is closed")
 
 
-cdef double wait_for_room(Log log, double timeout) except? -1:
+cdef int wait_for_room(Log log) except -1:
+    """Until the next completion, or a little: room also comes with a new reserve."""
     cdef uint64_t next_ticket
-    cdef double slice_seconds = min(timeout, 0.01)
     pthread_mutex_lock(&log.wal.lock)
     next_ticket = log.wal.completion.ticket + 1
     pthread_mutex_unlock(&log.wal.lock)
     with nogil:
-        wal_wait(log.wal, next_ticket, slice_seconds)
+        wal_wait(log.wal, next_ticket, 0.01)
     PyErr_CheckSignals()
-    return timeout - slice_seconds
+    return 0
 
 
 cdef buffer *fill(entries, vector[entry] *made) except? NULL:

@@ -4,7 +4,7 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libcpp cimport bool as cbool
 from libcpp.vector cimport vector
 
-from quorate.storage._csrc cimport buffer, entry, record, record_cursor, record_status, segment_header
+from quorate.storage._csrc cimport buffer, entry, record, record_cursor, segment_header
 from quorate.storage._wal cimport HardState, Position
 
 cdef cppclass Replay:

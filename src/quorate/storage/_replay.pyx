@@ -14,7 +14,7 @@ as it must be raises StorageError with file, offset, reason and advice.
 import os
 
 cimport cython
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 
@@ -26,7 +26,6 @@ from quorate.storage._csrc cimport (
     RECORD_BASE,
     RECORD_CORRUPT,
     RECORD_ENTRY,
-    RECORD_FILL,
     RECORD_GOOD,
     RECORD_HARD_STATE,
     RECORD_MARK,

@@ -4,7 +4,7 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libcpp cimport bool as cbool
 from libcpp.string cimport string
 
-from quorate.storage._wal cimport HardState, Position, Wal
+from quorate.storage._wal cimport HardState, Wal
 
 cdef enum:
     SEAL_BYTES = 40        # record_size(0); kept free at the end of each segment

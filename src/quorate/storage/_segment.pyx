@@ -58,7 +58,7 @@ from quorate.storage._io cimport (
     io_write,
     io_write_bytes,
 )
-from quorate.storage._wal cimport SCRATCH_BYTES, SCRATCH_PARTS, HardState, Position, SegmentInfo, Wal
+from quorate.storage._wal cimport SCRATCH_BYTES, SCRATCH_PARTS, HardState, SegmentInfo, Wal
 
 
 cdef extern from "<fcntl.h>" nogil:

@@ -16,7 +16,6 @@ from quorate.storage.meta import SnapshotMeta
 
 from quorate.storage._chunks cimport (
     Reader,
-    Writer,
     reader_free,
     reader_head,
     reader_new,

@@ -17,7 +17,7 @@ answer to wal_submit, and not in the middle of a write.
 """
 
 from libc.errno cimport ENOENT
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libcpp cimport bool as cbool
 from libcpp.string cimport string
@@ -42,7 +42,6 @@ from quorate.storage._csrc cimport (
     pthread_cond_destroy,
     pthread_cond_init,
     pthread_cond_signal,
-    pthread_cond_t,
     pthread_cond_timedwait,
     pthread_cond_wait,
     pthread_condattr_destroy,
@@ -66,7 +65,6 @@ from quorate.storage._segment cimport (
     SEAL_BYTES,
     SEGMENT_PREFACE,
     log_end_batch,
-    log_fail,
     log_put,
     log_put_hard,
     reserve_path,
