@@ -154,6 +154,36 @@ def test_a_state_machine_with_a_forgetful_snapshot_is_caught() -> None:
         cluster.run(30)
 
 
+class Strict:
+    """Takes one command and no other: the simulator must never make one up."""
+
+    def apply(self, index: int, command: bytes) -> str:
+        assert command == b"mine", command
+        return "done"
+
+    def snapshot(self) -> bytes:
+        return b""
+
+    def restore(self, data: bytes) -> None:
+        pass
+
+
+@pytest.mark.parametrize("nodes", [1, 3])
+def test_a_state_machine_sees_only_what_the_test_proposes(nodes: int) -> None:
+    cluster = SimCluster(Strict, nodes=nodes, seed=2, profile="rough")
+    assert cluster.propose(b"mine") == "done"
+    cluster.run(10).heal().check()
+    cluster.heal().check()
+
+
+def test_a_healed_cluster_can_go_on() -> None:
+    cluster = SimCluster(nodes=3, seed=3, profile="rough")
+    cluster.run(5).heal().check()
+    done = cluster.stats()["operations"]
+    cluster.run(5).heal().check()
+    assert cluster.stats()["operations"] > done
+
+
 def test_processes_give_the_same_outcomes_as_one() -> None:
     alone = {o.seed: o.stats for o in run_many([1, 2], seconds=2, profile="rough")}
     apart = {o.seed: o.stats for o in run_many([1, 2], jobs=2, seconds=2, profile="rough")}

@@ -151,7 +151,7 @@ class Checkers:
                     f"node {node.id} keeps {index + 1}@{next_term}, which follows a term {before},"
                     f" behind a snapshot that ends with {index}@{term}",
                 )
-        elif log.last_index == index and node.configuration[1:] != snapshot.configuration[1:]:
+        elif log.last_index == index and node.configuration != snapshot.configuration:
             raise Violation(
                 "snapshot with its configuration",
                 f"node {node.id} is in {node.configuration}, its snapshot in {snapshot.configuration}",

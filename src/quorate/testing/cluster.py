@@ -305,9 +305,9 @@ class SimCluster:
         if wiped:
             return f"wiped nodes {wiped} are still members"
         if len(self.checkers.committed) <= marker:
-            request = _Quiet(self.next_request(), leader.id)
-            self._do(self.propose_request, leader, request, self._filler())
-            return "no write was committed"
+            self._commit_something(leader)
+            if len(configuration.incoming) > 1 or self._has_filler():
+                return "nothing was committed"
         if leader.raft.commit < leader.raft.log.last_index:
             return f"leader {leader.id} has uncommitted entries: {leader.raft.state()}"
         for id in (*configuration.incoming, *configuration.learners):
@@ -319,12 +319,25 @@ class SimCluster:
                 )
         return ""
 
+    def _commit_something(self, leader: SimNode) -> None:
+        """Have an entry proposed that a state machine can take; a new leader's first one if there is none."""
+        if self._has_filler():
+            request = _Quiet(self.next_request(), leader.id)
+            self._do(self.propose_request, leader, request, self._filler())
+        elif self.now % SECOND < SECOND // 20:
+            others = [id for id in leader.configuration.incoming if id != leader.id]
+            if others:
+                self.transfer(others[0])
+
+    def _has_filler(self) -> bool:
+        return bool(self._loads) or self.clients is not None
+
     def _filler(self) -> bytes:
         if self._loads:
             make, _, rng = self._loads[0]
             return make(rng)
         # A session that no client has, and a register that no history speaks of.
-        return Registers.command(0xFFFFFFFF, self._requests, WRITE, 0xFFFF, 1) if self.clients is not None else b""
+        return Registers.command(0xFFFFFFFF, self._requests, WRITE, 0xFFFF, 1)
 
     def check(self) -> None:
         """All that is judged at the end: equal state machines, nothing acknowledged lost, linearizable history."""
@@ -519,7 +532,7 @@ class SimCluster:
     def flood(self, count: int) -> bool:
         """Propose much at once at some node that believes to lead, rightly or not: long tails, some divergent."""
         leaders = [node for node in self.nodes.values() if node.role == "leader" and node.raft is not None]
-        if not leaders:
+        if not leaders or not self._has_filler():
             return False
         node = self._random.choice(leaders)
         if self._random.random() < 0.5:
