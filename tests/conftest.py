@@ -15,6 +15,7 @@ settings.load_profile(os.environ.get("QUORATE_HYPOTHESIS") or ("ci" if os.enviro
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--seeds", default="0:60", help="first:end of the seeds of random Raft histories")
     parser.addoption("--rewrite", action="store_true", help="write the outcomes of the Raft transcripts anew")
 
 

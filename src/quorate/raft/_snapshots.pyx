@@ -123,9 +123,11 @@ cdef int on_install_snapshot(Core *core, Update *update, const Message *message)
         return acknowledge(core, update, message.sender, core.commit_index, message.round)
     if not (incoming.index == message.index and incoming.term == message.log_term and incoming.size == message.size
             and incoming.digest == message.digest):
-        if incoming.done and incoming.index >= message.index:
+        if incoming.done:
+            # One is being loaded into the state machine. Until that is reported no other is taken, be it newer: else the
+            # state machine would hold what is forgotten here.
             core.rejected[REJECT_STALE] += 1
-            return 0  # a newer one is being installed
+            return 0
         incoming.index = message.index
         incoming.term = message.log_term
         incoming.size = message.size
