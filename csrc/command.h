@@ -104,6 +104,21 @@ const char *command_decode(const void *bytes, size_t length, uint8_t known, comm
 int command_compare_next(const command *it, uint32_t *at, command_part *out);
 int command_part_next(const command *it, uint32_t *at, command_part *out);
 
+/* Whether an encoded command only gives back: what a leader without room on its disk still admits. */
+static inline int command_frees(const uint8_t *bytes, size_t length) {
+    if (length < COMMAND_HEAD) return 0;
+    switch (bytes[1]) {
+    case OPERATION_DELETE:
+    case OPERATION_DELETE_RANGE:
+    case OPERATION_SESSION_END:
+    case OPERATION_RELEASE:
+    case OPERATION_CANCEL:
+    case OPERATION_FORCE_RELEASE:
+    case OPERATION_COMPACT_HISTORY: return 1;
+    default: return 0;
+    }
+}
+
 /* Fills in the session's fields of an encoded command. */
 static inline void command_number(uint8_t *bytes, uint64_t session, uint64_t number, uint32_t window) {
     store_le16(bytes + 2, (uint16_t)(load_le16(bytes + 2) | COMMAND_NUMBERED));

@@ -81,6 +81,10 @@ int main(void) {
     command_number(bytes, 5, 3, 3);
     CHECK(!command_decode(bytes, length, 1, &it, &newer) && it.session == 5 && it.number == 3 && it.window == 3);
 
+    CHECK(!command_frees(bytes, length)); /* a put */
+    bytes[1] = OPERATION_RELEASE;
+    CHECK(command_frees(bytes, length) && !command_frees(bytes, COMMAND_HEAD - 1));
+
     length = transaction(bytes, "a", "b");
     CHECK(!command_decode(bytes, length, 1, &it, &newer));
     length = transaction(bytes, "a", "a"); /* a key written twice */

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from quorate.store import Store, commands
 from quorate.store.views import RWLOCK_CAPACITY, Limit, PermitKind, Status
@@ -289,6 +290,13 @@ class StoreAgainstModel(RuleBasedStateMachine):
 
 StoreAgainstModel.TestCase.settings = settings(max_examples=60, stateful_step_count=60, deadline=None)
 TestStoreAgainstModel = StoreAgainstModel.TestCase
+
+
+@pytest.mark.slow
+def test_long_histories() -> None:
+    run_state_machine_as_test(  # type: ignore[no-untyped-call]
+        StoreAgainstModel, settings=settings(max_examples=500, stateful_step_count=120, deadline=None)
+    )
 
 
 def test_the_model_tells_a_wrong_store_apart() -> None:

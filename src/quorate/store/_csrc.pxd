@@ -213,3 +213,5 @@ cdef extern from "command.h" nogil:
     const char *command_decode(const void *bytes, size_t length, uint8_t known, command *out, int *newer)
     int command_compare_next(const command *it, uint32_t *at, command_part *out)
     int command_part_next(const command *it, uint32_t *at, command_part *out)
+    int command_frees(const uint8_t *bytes, size_t length)
+    void command_number(uint8_t *bytes, uint64_t session, uint64_t number, uint32_t window)
