@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from quorate.config import RaftConfig
 from quorate.runtime.node import NativeNode
+from quorate.storage import Faults
 
 NAMES = "abcdefg"
 PATIENT = RaftConfig(election_timeout_min_ms=300, election_timeout_max_ms=600)
@@ -34,14 +35,17 @@ def members_of(addresses: Iterable[str]) -> dict[int, tuple[str, str]]:
 class Cluster:
     """``count`` nodes that are started together; with ``path`` they keep their data there."""
 
-    def __init__(self, count: int = 3, path: Path | None = None) -> None:
+    def __init__(self, count: int = 3, path: Path | None = None, *, faults: bool = False) -> None:
         sockets = free_sockets(count)
         members = members_of(f"127.0.0.1:{each.getsockname()[1]}" for each in sockets)
         self.nodes: dict[str, NativeNode] = {}
+        self.faults: dict[str, Faults] = {}
         for (id, (name, _)), listener in zip(members.items(), sockets, strict=True):
             storage: dict[str, Any] = {"durability": "memory"}
+            if faults:
+                self.faults[name] = Faults()
             if path is not None:
-                storage = {"data_dir": path / name, "segment_bytes": 1 << 20}
+                storage = {"data_dir": path / name, "segment_bytes": 1 << 20, "faults": self.faults.get(name)}
             self.nodes[name] = NativeNode(name, id, members, listen=listener, config=PATIENT, **storage)
 
     def __enter__(self) -> Cluster:

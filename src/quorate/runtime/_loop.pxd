@@ -10,3 +10,4 @@ cdef void loop_stop(Loop *it) noexcept nogil
 cdef void loop_clear(Loop *it) noexcept nogil
 # What ended the loop, as an exception or None; after it has ended.
 cdef object loop_exception(Loop *it)
+cdef int loop_forget(Loop *it) except -1

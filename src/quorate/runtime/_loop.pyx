@@ -344,11 +344,14 @@ cdef void *run(void *context) noexcept nogil:
         if it.failure == FAILURE_NONE:
             it.failure = FAILURE_RAISED
         keep_exception(it)
+        flag_set(&it.failed)
     # Nobody puts anything any more after this; what is inside is answered, and what came at the last instant too, by the
     # asker itself, who sees that the loop has ended.
     mailbox_close(it.mail)
     requests_stopped(it)
     disk_flush(it)
+    # Also of a node that failed: what the others see is a closed connection, and not a silence that they must wait out.
+    peers_close(&it.peers)
     it.leader = 0
     it.role = 0
     publish_end(it)
@@ -395,11 +398,16 @@ cdef object take_exception():
     return found
 
 
-cdef dict _failures = {}  # address of a loop -> what ended it; one setting and one taking per loop
+cdef dict _failures = {}  # address of a loop -> what ended it
 
 
 cdef object loop_exception(Loop *it):
-    return _failures.pop(<size_t>it, None)
+    return _failures.get(<size_t>it)
+
+
+cdef int loop_forget(Loop *it) except -1:
+    _failures.pop(<size_t>it, None)
+    return 0
 
 
 cdef int loop_prepare(Loop *it) except -1:

@@ -234,6 +234,7 @@ cdef class Running:
         with nogil:
             loop_stop(self.loop)
             loop_clear(self.loop)
+        loop_forget(self.loop)
         if self.loop.disk_fd >= 0:
             c_close(self.loop.disk_fd)
             if self.loop.disk_write_fd != self.loop.disk_fd:
@@ -274,9 +275,9 @@ cdef class Running:
     cdef int end(self) except -1:
         """Finds out what ended the loop, if it was not asked to."""
         cdef const char *words
-        found = loop_exception(self.loop)
-        if self.failure is not None:
+        if self.failure is not None or not flag_get(&self.loop.failed):
             return 0
+        found = loop_exception(self.loop)
         if self.loop.failure == FAILURE_DISK:
             found = self.log.failed or found
         elif self.loop.failure == FAILURE_INVARIANT:
@@ -284,8 +285,7 @@ cdef class Running:
             if words == NULL:
                 words = broken_deeply(self.loop.core)
             found = InvariantBroken(f"{words.decode() if words != NULL else 'a step was left half done'}. {self.raft.state()!r}")
-        if self.loop.failure != FAILURE_NONE:
-            self.failure = found if isinstance(found, NodeFailed) else NodeFailed(f"the node stopped: {found!r}")
+        self.failure = found if isinstance(found, NodeFailed) else NodeFailed(f"the node stopped: {found!r}")
         return 0
 
     def abandon(self):
@@ -306,9 +306,7 @@ cdef class Running:
     @property
     def failed(self):
         """The exception that ended the node by itself, or None."""
-        if self.forked or not flag_get(&self.loop.ended):
-            return None
-        if not self.closed and self.failure is None:
+        if not self.forked:
             self.end()
         return self.failure
 

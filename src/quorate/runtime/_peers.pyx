@@ -98,6 +98,7 @@ cdef int take_slot(Peers *it, int fd, uint8_t state, cbool incoming, uint64_t de
             made.deadline = deadline
             made.begin = made.end = made.need = 0
             made.sent = 0
+            it.top = max(it.top, <uint32_t>i + 1)
             return <int>i
     net_close(fd)
     return -1
@@ -117,6 +118,8 @@ cdef int close_slot(Peers *it, uint32_t slot, uint64_t now) except -1 nogil:
     if connection.incoming and connection.state != OPEN:
         it.strangers -= 1
     connection.state = SLOT_FREE
+    while it.top and it.connections[it.top - 1].state == SLOT_FREE:
+        it.top -= 1
     connection.out.swap(nothing)
     buffer_release(connection.chunk)
     connection.chunk = NULL
@@ -150,7 +153,7 @@ cdef int peers_open(Peers *it) except -1 nogil:
 
 
 cdef void peers_close(Peers *it) noexcept nogil:
-    """Gives every connection and the listener back. The thread that used them has ended."""
+    """Gives every connection and the listener back. Done once, at the end; again is harmless."""
     cdef size_t i
     cdef int fd
     for i in range(it.connections.size()):
@@ -231,7 +234,7 @@ cdef uint64_t peers_deadline(Peers *it) noexcept nogil:
     for i in range(it.members.size()):
         if it.members[i].outgoing < 0:
             due = min(due, it.members[i].retry_at)
-    for i in range(it.connections.size()):
+    for i in range(it.top):
         if it.connections[i].state != SLOT_FREE and it.connections[i].deadline:
             due = min(due, it.connections[i].deadline)
     if it.listen_again_at:
@@ -243,7 +246,7 @@ cdef int peers_tick(Peers *it, uint64_t now) except -1 nogil:
     """Connects to whom it is time to, and ends what took too long."""
     cdef size_t i
     cdef Connection *connection
-    for i in range(it.connections.size()):
+    for i in range(it.top):
         connection = &it.connections[i]
         if connection.state != SLOT_FREE and connection.deadline and connection.deadline <= now:
             refuse(it, i, COUNT_SLOW, now)

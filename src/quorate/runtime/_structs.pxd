@@ -207,6 +207,7 @@ cdef extern from "quorate/runtime/structs.hpp" namespace "quorate" nogil:
         uint32_t payload_max
         vector[Peer] members
         vector[Connection] connections
+        uint32_t top
         vector[uint32_t] unsent
         vector[uint64_t] gone
         uint32_t strangers
@@ -317,6 +318,7 @@ cdef extern from "quorate/runtime/structs.hpp" namespace "quorate" nogil:
         int pid
         cbool running
         int stopping
+        int failed
         int ended
         Peers peers
         deque[Writing] backlog

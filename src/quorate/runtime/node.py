@@ -24,7 +24,7 @@ from quorate.limits import MEMBERS_MAX, NODE_NAME_MAX
 from quorate.runtime import _node
 from quorate.runtime._requests import Pending
 from quorate.runtime.addresses import Address, listen_on, parse_address
-from quorate.storage import Storage
+from quorate.storage import Faults, Storage
 from quorate.store import Reader
 from quorate.store.views import Result
 
@@ -50,7 +50,7 @@ class NativeNode:
     * ``listen``: where to listen if that is not the own address in ``members``; or a listening socket, which the node
       takes; None for a cluster of one.
     * ``cluster``: 16 bytes that are the same on all members. None: made from the ids and names of ``members``.
-    * ``insecure``: allows an address that other hosts can reach.
+    * ``insecure``: allows an address that other hosts can reach. ``faults`` makes the disk fail, for tests.
 
     Raises ConfigError for settings that cannot work. A context manager: :meth:`start` and :meth:`stop`.
 
@@ -75,6 +75,7 @@ class NativeNode:
         cluster: bytes | None = None,
         insecure: bool = False,
         segment_bytes: int | None = None,
+        faults: Faults | None = None,
     ) -> None:
         if id not in members or members[id][0] != name:
             raise ConfigError(f"members must name this node: {id}: ({name!r}, address)")
@@ -100,6 +101,7 @@ class NativeNode:
         self._cluster = cluster
         self._insecure = insecure
         self._segment_bytes = segment_bytes
+        self._faults = faults
         self._listen = listen
         self._lock = threading.Lock()
         self._run: Any = None  # _node.Running
@@ -147,6 +149,7 @@ class NativeNode:
                     durability=self.durability,
                     segment_bytes=self._segment_bytes,
                     notify_fd=notify[1],
+                    faults=self._faults,
                 )
             )
             made = _node.Running(

@@ -83,6 +83,7 @@ struct Peers {
     std::vector<Peer> members;           /* of a fixed size */
     std::vector<Connection> connections; /* of a fixed size */
 
+    uint32_t top = 0;                    /* slots from here on are free, so that nobody looks at them */
     std::vector<uint32_t> unsent;        /* slots with output that was not tried to be written yet */
     std::vector<uint64_t> gone;          /* members whose connection to us ended, for the core's hint */
     uint32_t strangers = 0;              /* incoming connections that have not said who they are */
@@ -195,6 +196,7 @@ struct Loop {
     int pid = 0;
     bool running = false;       /* touched by the handle alone */
     int stopping = 0;           /* atomic; set by the handle */
+    int failed = 0;             /* atomic; set by the thread once `failure` and the exception can be looked at */
     int ended = 0;              /* atomic; set by the thread when all requests are answered */
 
     Peers peers;
@@ -231,7 +233,8 @@ struct Loop {
     pthread_mutex_t lock;
     pthread_cond_t changed;     /* the leader or the role became another, or the thread ended */
     Figures status;
-    uint8_t failure = FAILURE_NONE;
+
+    uint8_t failure = FAILURE_NONE; /* read by others behind `failed` */
 };
 
 } // namespace quorate

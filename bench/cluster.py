@@ -1,0 +1,175 @@
+"""Durable puts and linearizable reads of three nodes, beside the floor of the same run: `python bench/cluster.py`.
+
+This process embeds the leader; the two followers are processes of their own. All three keep their data in one folder,
+as the floor does (`bench/floor.c`, compiled here), so that the ratio says what the library costs and not what the disk
+is like. Rounds of the floor and of the cluster take turns. Prints Markdown, or with --json one object.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections import deque
+from pathlib import Path
+from typing import Any
+
+from quorate.config import RaftConfig
+from quorate.raft import BUILD
+from quorate.runtime.node import NativeNode
+from quorate.store import commands
+
+EAGER = RaftConfig(heartbeat_ms=50, election_timeout_min_ms=100, election_timeout_max_ms=140)
+PATIENT = RaftConfig(heartbeat_ms=50, election_timeout_min_ms=2000, election_timeout_max_ms=4000)
+"""The followers let this process lead."""
+
+
+def free_ports(count: int) -> list[int]:
+    made = [socket.socket() for _ in range(count)]
+    for each in made:
+        each.bind(("127.0.0.1", 0))
+    ports = [each.getsockname()[1] for each in made]
+    for each in made:
+        each.close()
+    return ports
+
+
+def follow(id: int, members: dict[int, tuple[str, str]], folder: str) -> None:
+    """A follower, until its standard input ends."""
+    with NativeNode(members[id][0], id, members, data_dir=f"{folder}/{id}", config=PATIENT):
+        sys.stdin.read()
+
+
+def quantiles(times: list[float]) -> dict[str, float]:
+    times.sort()
+    return {"p50_us": times[len(times) // 2] * 1e6, "p99_us": times[int((len(times) - 1) * 0.99)] * 1e6}
+
+
+def puts(node: NativeNode, window: int, count: int, size: int) -> dict[str, float]:
+    """Keeps ``window`` puts on their way, from one thread; each is timed from its call to its result."""
+    value = bytes(size)
+    waiting: deque[tuple[float, Any]] = deque()
+    times = []
+    begin = time.perf_counter()
+    for number in range(count):
+        if len(waiting) == window:
+            sent, pending = waiting.popleft()
+            pending.wait()
+            times.append(time.perf_counter() - sent)
+        waiting.append((time.perf_counter(), node.propose(commands.put(f"key-{number % 1000}", value), timeout=30.0)))
+    for sent, pending in waiting:
+        pending.wait()
+        times.append(time.perf_counter() - sent)
+    return {"rate": count / (time.perf_counter() - begin), **quantiles(times)}
+
+
+def reads(node: NativeNode, count: int) -> dict[str, float]:
+    times = []
+    for _ in range(count):
+        begin = time.perf_counter()
+        node.barrier()
+        node.reader.get("key-1")
+        times.append(time.perf_counter() - begin)
+    return quantiles(times)
+
+
+def measure(node: NativeNode, floor: str, folder: str, options: argparse.Namespace) -> dict[str, Any]:
+    rows = []
+    for window in options.window:
+        count = options.count * min(window, 64)
+        ours, theirs = [], []
+        for _ in range(options.rounds):
+            said = subprocess.run(
+                [floor, str(window), str(count), "128", folder], check=True, capture_output=True, text=True
+            )
+            theirs.append(json.loads(said.stdout))
+            ours.append(puts(node, window, count, 90))
+        middle = options.rounds // 2
+        rows.append(
+            {
+                "window": window,
+                "put": sorted(ours, key=lambda row: row["p50_us"])[middle],
+                "floor": sorted(theirs, key=lambda row: row["p50_us"])[middle],
+            }
+        )
+    return {
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, build {BUILD}",
+        "puts": rows,
+        "linearizable_read": reads(node, options.count),
+    }
+
+
+def shown(result: dict[str, Any]) -> str:
+    lines = [
+        result["machine"],
+        "",
+        "| puts under way | put p50 / p99, µs | floor p50 / p99, µs | ratio of p50 | puts/s | floor/s |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in result["puts"]:
+        put, floor = row["put"], row["floor"]
+        lines.append(
+            f"| {row['window']} | {put['p50_us']:.0f} / {put['p99_us']:.0f} | {floor['p50_us']} / {floor['p99_us']} "
+            f"| {put['p50_us'] / floor['p50_us']:.2f} | {put['rate']:,.0f} | {floor['rate']:,.0f} |"
+        )
+    read, last = result["linearizable_read"], result["puts"][0]["floor"]
+    lines += [
+        "",
+        f"linearizable read on the leader: p50 {read['p50_us']:.0f} µs, p99 {read['p99_us']:.0f} µs; "
+        f"fdatasync alone: p50 {last['sync_p50_us']} µs, p99 {last['sync_p99_us']} µs; "
+        f"loopback round trip alone: p50 {last['echo_p50_us']} µs",
+    ]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--count", type=int, default=1000, help="puts one at a time in each round")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--window", type=int, nargs="+", default=[1, 64, 1024])
+    parser.add_argument("--dir", default=None, help="where the nodes and the floor write (default: a new folder here)")
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--follow", nargs=3, metavar=("ID", "MEMBERS", "DIR"), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.follow:
+        id, members, folder = options.follow
+        follow(int(id), {each[0]: (each[1], each[2]) for each in json.loads(members)}, folder)
+        return
+    folder = tempfile.mkdtemp(prefix="bench-cluster-", dir=options.dir or ".")
+    followers: list[subprocess.Popen[str]] = []
+    try:
+        floor = f"{folder}/floor"
+        source = Path(__file__).with_name("floor.c")
+        subprocess.run([os.environ.get("CC", "cc").split()[-1], "-O2", "-o", floor, source, "-lpthread"], check=True)
+        members = {id: ("abc"[id - 1], f"127.0.0.1:{port}") for id, port in enumerate(free_ports(3), 1)}
+        table = json.dumps([[id, *members[id]] for id in members])
+        followers += [
+            subprocess.Popen(
+                [sys.executable, __file__, "--follow", str(id), table, folder], stdin=subprocess.PIPE, text=True
+            )
+            for id in (2, 3)
+        ]
+        with NativeNode("a", 1, members, data_dir=f"{folder}/1", config=EAGER) as node:
+            node.wait_ready(timeout=30.0)
+            puts(node, 64, 2000, 90)
+            result = measure(node, floor, folder, options)
+            if node.status()["leader_changes"] != 1:
+                print("the leader changed meanwhile: the machine is too busy for this to count", file=sys.stderr)
+        print(json.dumps(result, indent=1) if options.json else shown(result))
+    finally:
+        for each in followers:
+            assert each.stdin is not None
+            each.stdin.close()
+            each.wait(20)
+        shutil.rmtree(folder)
+
+
+if __name__ == "__main__":
+    main()
