@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import struct
+from pathlib import Path
 
 import pytest
 
@@ -317,3 +319,30 @@ class TestEntries:
         assert batch.reader.revision == 300
         with batch.snapshot() as snapshot:
             assert b"".join(snapshot) == one.saved()
+
+
+class TestReference:
+    """The page says what the code does."""
+
+    def rows(self) -> dict[str, list[int]]:
+        page = Path(__file__).parents[2] / "docs" / "reference" / "store.md"
+        found = re.findall(
+            r"^\| `([A-Z_]+)`[^|]*\| ([\d,]+) \| ([\d,]+) \| ([\d,]+) \|$", page.read_text("utf-8"), re.M
+        )
+        return {name: [int(number.replace(",", "")) for number in numbers] for name, *numbers in found}
+
+    def test_defaults_and_bounds_of_the_limits(self, log: Driver) -> None:
+        rows = self.rows()
+        assert set(rows) == {limit.name for limit in Limit}
+        assert {limit.name: value for limit, value in log.store.limits.items()} == {
+            name: default for name, (default, _, _) in rows.items()
+        }
+        for limit in Limit:
+            _, least, most = rows[limit.name]
+            # The two times are held against each other, too.
+            others = {Limit.SESSION_TTL_MIN_MS: 1, Limit.SESSION_TTL_MAX_MS: 86_400_000} if "TTL" in limit.name else {}
+            for value, allowed in ((least, True), (most, True), (least - 1, False), (most + 1, False)):
+                if value < 0:
+                    continue
+                status = log.do(c.set_limits({**others, limit: value})).status
+                assert (status == Status.OK) == allowed, (limit, value)
