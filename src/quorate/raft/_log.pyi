@@ -7,14 +7,14 @@ from quorate.raft.types import Configuration, Entry
 
 @final
 class RaftLog:
-    def __init__(
-        self,
+    def __new__(
+        cls,
         *,
         snapshot_index: int = 0,
         snapshot_term: int = 0,
         configuration: Configuration | None = None,
         entries: Iterable[Entry] = (),
-    ) -> None: ...
+    ) -> RaftLog: ...
     def __len__(self) -> int: ...
     @property
     def first_index(self) -> int: ...

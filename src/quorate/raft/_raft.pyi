@@ -15,8 +15,8 @@ def mutations() -> tuple[str, ...]: ...
 
 @final
 class Raft:
-    def __init__(
-        self,
+    def __new__(
+        cls,
         id: int,
         *,
         voters: Iterable[int] | Mapping[int, int],
@@ -30,7 +30,7 @@ class Raft:
         applied: int = 0,
         incarnation: int = 0,
         mutation: str | None = None,
-    ) -> None: ...
+    ) -> Raft: ...
     def step(self, event: Event, /) -> Update: ...
     @property
     def config(self) -> RaftConfig: ...

@@ -20,8 +20,8 @@ class Replica: ...
 @final
 class Running:
     reader: Reader
-    def __init__(
-        self,
+    def __new__(
+        cls,
         *,
         id: int,
         storage: Storage,
@@ -33,7 +33,7 @@ class Running:
         names: dict[int, str],
         notify: tuple[int, int],
         payload_max: int,
-    ) -> None: ...
+    ) -> Running: ...
     def start(self, name: str) -> None: ...
     def stop(self) -> None: ...
     def abandon(self) -> None: ...
