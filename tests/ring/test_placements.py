@@ -349,6 +349,22 @@ def test_a_newer_form_and_another_kind_are_named(kind: str) -> None:
         type(places).from_bytes("QPLC")
 
 
+@pytest.mark.parametrize(
+    ("kind", "nodes", "options"),
+    [(SlotMap, ["a"], {"slots": 0}), (Maglev, ["a"], {"table_size": 4}), (Ketama, {"a": 1.5}, {})],
+)
+def test_what_could_not_be_made_has_nothing_to_look_up(kind: Any, nodes: Any, options: dict[str, Any]) -> None:
+    """Even for a caller who takes the object without the constructor."""
+    made = kind.__new__(kind)
+    with pytest.raises(InvalidArgument):
+        made.__init__(nodes, **options)
+    with pytest.raises(EmptyRing):
+        made["k"]
+    if kind is SlotMap:
+        with pytest.raises(InvalidArgument, match="slot"):
+            kind.__new__(kind).owner(0)
+
+
 def test_a_form_out_of_order_is_not_canonical() -> None:
     form = Rendezvous(["a", "b"]).to_bytes()
     swapped = form[:40] + form[51:62] + form[40:51]

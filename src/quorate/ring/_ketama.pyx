@@ -116,6 +116,7 @@ cdef class Ketama(Placed):
         self._dialect = CODES[dialect]
         for member in self.members:
             if member.weight != int(member.weight):
+                self._count = 0  # without points there is nothing to look up in
                 raise InvalidArgument(
                     f"a ketama weight must be a whole number from 1 on, and {member.name!r:.60} has {member.weight:g}"
                 )

@@ -212,15 +212,19 @@ cdef class Maglev(Placed):
 
     def __init__(self, nodes=(), *, table_size=None, seed=0, epoch=0):
         self.settle(nodes, seed, epoch, True)
-        if table_size is None:
-            table_size = max(_MAGLEV_LEAST, 100 * self._count)
-            while not places_is_prime(table_size):
-                table_size += 1
-        self._size = <uint32_t>checked_unsigned(table_size, "table_size", max(3, self._count), _POINTS_MAX)
-        if not places_is_prime(self._size):
-            raise InvalidArgument(f"table_size must be a prime, and {self._size} is none; 65537 and 655373 are")
-        if self._count:
-            self._fill()
+        try:
+            if table_size is None:
+                table_size = max(_MAGLEV_LEAST, 100 * self._count)
+                while not places_is_prime(table_size):
+                    table_size += 1
+            self._size = <uint32_t>checked_unsigned(table_size, "table_size", max(3, self._count), _POINTS_MAX)
+            if not places_is_prime(self._size):
+                raise InvalidArgument(f"table_size must be a prime, and {self._size} is none; 65537 and 655373 are")
+            if self._count:
+                self._fill()
+        except BaseException:
+            self._count = 0  # without a table there is nothing to look up in
+            raise
 
     cdef int _fill(self) except -1:
         cdef size_t n = self._count

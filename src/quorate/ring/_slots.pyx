@@ -72,8 +72,9 @@ cdef class SlotMap(Placed):
         bint _equal  # all weights are the same
 
     def __init__(self, nodes=(), *, slots=16384, seed=0, epoch=0):
+        cdef uint32_t count = <uint32_t>checked_unsigned(slots, "slots", 1, _SLOTS_MAX)
         self.settle(nodes, seed, epoch, True)
-        self._slots = <uint32_t>checked_unsigned(slots, "slots", 1, _SLOTS_MAX)
+        self._slots = count
         self._assign(_slot_plan.planned([NOBODY] * slots, [member.weight for member in self.members]))
 
     cdef int _assign(self, list owners) except -1:
