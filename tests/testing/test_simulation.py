@@ -190,7 +190,23 @@ def test_processes_give_the_same_outcomes_as_one() -> None:
     assert alone == apart
 
 
-FOUND_SOON = ("ack_before_persist", "leader_counts_unpersisted", "lease_ignores_pause", "pre_vote_bumps_term")
+FOUND_SOON = (
+    "ack_before_persist",
+    "config_not_undone",
+    "joint_needs_one_majority",
+    "leader_counts_unpersisted",
+    "learner_counts_in_quorum",
+    "lease_ignores_pause",
+    "persisted_by_index_alone",
+    "pre_vote_bumps_term",
+    "removed_leader_stays",
+    "snapshot_without_configuration",
+    "term_not_persisted",
+    "truncate_on_duplicate",
+    "vote_not_persisted",
+    "vote_stale_log",
+    "vote_twice",
+)
 FOUND_BY_SCENARIOS = {"commit_beyond_match"}
 """It takes a message that this core does not send by itself; tests/raft/test_mutations.py shows it."""
 

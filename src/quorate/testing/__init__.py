@@ -13,7 +13,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from quorate.testing.cluster import SimCluster, SimulationFailed
+    from quorate.testing.cluster import SimCluster
+    from quorate.testing.failure import SimulationFailed
     from quorate.testing.history import NEVER, History, Operation
     from quorate.testing.linearizability import MUTEX, REGISTER, Model, Verdict, check
     from quorate.testing.machine import Registers, StateMachine
@@ -41,7 +42,7 @@ __all__ = [
     "run_seed",
 ]
 
-_PARTS = ("cluster", "history", "linearizability", "machine", "profiles", "runner")
+_PARTS = ("cluster", "failure", "history", "linearizability", "machine", "profiles", "runner")
 
 
 def __getattr__(name: str) -> Any:

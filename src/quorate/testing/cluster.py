@@ -25,6 +25,7 @@ from quorate.raft import (
 from quorate.testing.checkers import Checkers, Violation
 from quorate.testing.clients import Clients, Request
 from quorate.testing.clock import Clock
+from quorate.testing.failure import SimulationFailed
 from quorate.testing.faults import Faults
 from quorate.testing.history import History
 from quorate.testing.linearizability import check
@@ -32,36 +33,14 @@ from quorate.testing.machine import WRITE, Registers, StateMachine
 from quorate.testing.membership import Membership
 from quorate.testing.network import Network
 from quorate.testing.node import SimNode
-from quorate.testing.profiles import PROFILES, Profile
+from quorate.testing.profiles import Profile, drawn_profile, drawn_settings
 from quorate.testing.transcript import moment
 
-__all__ = ["SECOND", "SimCluster", "SimulationFailed"]
+__all__ = ["SECOND", "SimCluster"]
 
 SECOND: Final = 1_000_000
 HEAL_SECONDS: Final = 30.0
 """Simulated seconds within which a healed cluster must have a leader, commit a write, and agree."""
-
-
-class SimulationFailed(AssertionError):
-    """A run broke a rule. ``seed`` and ``command`` repeat it; ``transcript`` tells the last steps of each node."""
-
-    def __init__(self, rule: str, detail: str, *, seed: int, at: int, command: str, transcript: str) -> None:
-        super().__init__(
-            f"{rule}: {detail}\n  seed {seed}, after {moment(at)} simulated seconds; run it again with:\n    {command}"
-        )
-        self.rule = rule
-        self.detail = detail
-        self.seed = seed
-        self.at = at
-        self.command = command
-        self.transcript = transcript
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuilt, (self.rule, self.detail, self.seed, self.at, self.command, self.transcript)
-
-
-def _rebuilt(rule: str, detail: str, seed: int, at: int, command: str, transcript: str) -> SimulationFailed:
-    return SimulationFailed(rule, detail, seed=seed, at=at, command=command, transcript=transcript)
 
 
 class _Proposal(Request):
@@ -133,7 +112,7 @@ class SimCluster:
         self.seed = seed
         self.machine = machine
         self.size = nodes
-        self.profile = profile = _profile(profile, random.Random(f"{seed}/profile"))
+        self.profile = profile = drawn_profile(profile, random.Random(f"{seed}/profile"))
         self.mutation = mutation
         self.trace = trace
         self.now = 0
@@ -150,7 +129,7 @@ class SimCluster:
         """The highest index whose effect was told to a client."""
         self.steps = self.elections = self.snapshots = self.installs = 0
 
-        self.settings = _settings(profile, draw, config or {})
+        self.settings = drawn_settings(profile, draw, config or {})
         self.raft_config = RaftConfig(**self.settings)
         self.disk_us = profile.disk_us
         self.failing_disks: set[int] = set()
@@ -637,37 +616,3 @@ class SimCluster:
 
 def _tell_unknown(request: Request) -> None:
     request.on_unknown()
-
-
-def _profile(profile: str | Profile, draw: random.Random) -> Profile:
-    if isinstance(profile, Profile):
-        return profile
-    if profile == "mixed":
-        return PROFILES[draw.choice([name for name in PROFILES if name != "calm"])]
-    if profile not in PROFILES:
-        raise InvalidArgument(f"profile {profile!r} is not known; choose mixed or one of {', '.join(PROFILES)}")
-    return PROFILES[profile]
-
-
-def _settings(profile: Profile, draw: random.Random, fixed: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of `RaftConfig` for a run: the seed's choice, under the profile's, under the caller's."""
-    chosen: dict[str, Any] = {"max_inflight_messages": 256, "compaction_tail": 0}
-    if profile.vary_config:
-        chosen["max_inflight_messages"] = draw.choice([1, 2, 8, 256])
-        chosen["max_message_bytes"] = draw.choice([64, 1024, 1 << 20])
-        chosen["max_apply_bytes"] = draw.choice([64, 1024, 1 << 20])
-        chosen["compaction_tail"] = draw.choice([0, 0, 5, 50])
-        chosen["forward"] = draw.random() < 0.8
-        chosen["max_inflight_bytes"] = draw.choice([200, 8 << 20])
-        chosen["max_uncommitted_bytes"] = draw.choice([1_000, 64 << 20])
-        chosen["max_pending_reads"] = draw.choice([3, 65_536])
-        chosen["disk_stall_ms"] = draw.choice([300, 1_000])
-        chosen["snapshot_chunk_bytes"] = draw.choice([32, 256, 256 << 10])
-        if draw.random() < 0.15:
-            chosen["pre_vote"] = False
-        if draw.random() < 0.1:
-            chosen["check_quorum"] = False
-        if draw.random() < 0.2:
-            chosen["heartbeat_ms"], chosen["election_timeout_min_ms"] = 100, 500
-            chosen["election_timeout_max_ms"] = draw.choice([600, 1000])
-    return {**chosen, **profile.config, **fixed}

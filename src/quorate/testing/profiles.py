@@ -1,4 +1,4 @@
-"""What can go wrong in a run and how often: data only.
+"""What can go wrong in a run and how often, and what a seed draws of it.
 
 A profile is the weather of a whole class of runs; a seed draws a run from it. Rates are in mean seconds between two
 faults of a kind in the whole cluster; 0 means never. In a *swarm* (Groce and others, "Swarm testing", 2012) each seed
@@ -7,12 +7,15 @@ leaves some kinds out, because a fault that always happens can hide what another
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final
 
-__all__ = ["PROFILES", "Profile"]
+from quorate.errors import InvalidArgument
+
+__all__ = ["PROFILES", "Profile", "drawn_profile", "drawn_settings"]
 
 
 @dataclass(frozen=True)
@@ -168,3 +171,38 @@ PROFILES: Final[Mapping[str, Profile]] = MappingProxyType(
     }
 )
 """By name. ``mixed`` is not here: it draws one of these but calm for each seed."""
+
+
+def drawn_profile(profile: str | Profile, draw: random.Random) -> Profile:
+    """A profile by itself, by name, or for ``mixed`` by the seed."""
+    if isinstance(profile, Profile):
+        return profile
+    if profile == "mixed":
+        return PROFILES[draw.choice([name for name in PROFILES if name != "calm"])]
+    if profile not in PROFILES:
+        raise InvalidArgument(f"profile {profile!r} is not known; choose mixed or one of {', '.join(PROFILES)}")
+    return PROFILES[profile]
+
+
+def drawn_settings(profile: Profile, draw: random.Random, fixed: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of `RaftConfig` for a run: the seed's choice, under the profile's, under the caller's."""
+    chosen: dict[str, Any] = {"max_inflight_messages": 256, "compaction_tail": 0}
+    if profile.vary_config:
+        chosen["max_inflight_messages"] = draw.choice([1, 2, 8, 256])
+        chosen["max_message_bytes"] = draw.choice([64, 1024, 1 << 20])
+        chosen["max_apply_bytes"] = draw.choice([64, 1024, 1 << 20])
+        chosen["compaction_tail"] = draw.choice([0, 0, 5, 50])
+        chosen["forward"] = draw.random() < 0.8
+        chosen["max_inflight_bytes"] = draw.choice([200, 8 << 20])
+        chosen["max_uncommitted_bytes"] = draw.choice([1_000, 64 << 20])
+        chosen["max_pending_reads"] = draw.choice([3, 65_536])
+        chosen["disk_stall_ms"] = draw.choice([300, 1_000])
+        chosen["snapshot_chunk_bytes"] = draw.choice([32, 256, 256 << 10])
+        if draw.random() < 0.15:
+            chosen["pre_vote"] = False
+        if draw.random() < 0.1:
+            chosen["check_quorum"] = False
+        if draw.random() < 0.2:
+            chosen["heartbeat_ms"], chosen["election_timeout_min_ms"] = 100, 500
+            chosen["election_timeout_max_ms"] = draw.choice([600, 1000])
+    return {**chosen, **profile.config, **fixed}

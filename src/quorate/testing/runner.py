@@ -14,7 +14,8 @@ from itertools import islice
 from multiprocessing import get_context
 from typing import Any, Final
 
-from quorate.testing.cluster import SimCluster, SimulationFailed
+from quorate.testing.cluster import SimCluster
+from quorate.testing.failure import SimulationFailed
 
 __all__ = ["PROFILES_OF", "Outcome", "find_violation", "run_many", "run_seed"]
 
