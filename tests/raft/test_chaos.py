@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from quorate.raft import SnapshotFailed
+from quorate.raft import COMMAND, SnapshotFailed
 from raft.harness import AddLearner, AddVoter, Cluster, RemoveMember, Server
 
 STEPS = 250
@@ -55,11 +55,12 @@ class Chaos:
         for id, server in self.cluster.servers.items():
             if server.raft is None:
                 continue
-            if server.raft.role == "leader" and server.raft.commit > self.commits.get(id, 0):
-                # What an earlier leader committed, it may have committed in another configuration.
-                if server.raft.log.term(server.raft.commit) == server.raft.term:
-                    self.check_durable(server)
-            self.commits[id] = server.raft.commit
+            core = server.raft
+            advanced = core.role == "leader" and core.commit > self.commits.get(id, 0)
+            # What an earlier leader committed, it may have committed in another configuration.
+            if advanced and core.log.term(core.commit) == core.term:
+                self.check_durable(server)
+            self.commits[id] = core.commit
             for read in server.reads:
                 if read.index:
                     assert read.index >= self.asked[read.id], f"read {read.id} of {id} is stale: {read.index}"
@@ -150,7 +151,8 @@ class Chaos:
     def propose(self) -> None:
         if id := self.any_up():
             self.requests += 1
-            self.cluster.propose(id, b"%d" % self.requests * self.random.choice([1, 9]), request=self.requests)
+            padding = bytes(self.random.choice([0, 30]))
+            self.cluster.propose(id, b"%d;%s" % (self.requests, padding), request=self.requests)
 
     def read(self) -> None:
         if id := self.any_up():
@@ -280,6 +282,23 @@ class Chaos:
         configuration = cluster[leader].state.configuration
         for id in (*configuration.incoming, *configuration.outgoing, *configuration.learners):
             assert cluster[id].commands == cluster[leader].commands, f"server {id} did not catch up"
+        self.check_results()
+
+    def check_results(self) -> None:
+        """An accepted proposal is the entry that it was told to be; a refused one was never appended anywhere."""
+        history = self.cluster.history
+        applied = {
+            int(data.partition(b";")[0]) for _, kind, data in history.values() if kind == COMMAND and b";" in data
+        }
+        for server in self.cluster.servers.values():
+            forwarded = {result.id for result in server.proposals if result.status == "forwarded"}
+            for result in server.proposals:
+                if result.status == "accepted" and result.id:
+                    term, _, data = history.get(result.index, (0, 0, b""))
+                    assert term != result.term or data.startswith(b"%d;" % result.id), f"{result} became {data!r}"
+                elif result.id not in forwarded and result.id:
+                    # The network may double what is forwarded, and the answer to one copy says nothing of the other.
+                    assert result.id not in applied, f"{result} was appended"
 
 
 def run(seed: int) -> None:
