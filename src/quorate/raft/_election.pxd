@@ -12,6 +12,7 @@ cdef int on_request_vote_response(Core *core, Update *update, const Message *mes
 cdef bint leader_is_near(Core *core, bint pre_vote) noexcept nogil
 cdef int on_timeout_now(Core *core, Update *update, const Message *message) except -1 nogil
 cdef int on_transfer_leadership(Core *core, Update *update, const Event *event) except -1 nogil
+cdef int on_vote_durable(Core *core, Update *update) except -1 nogil
 cdef int on_campaign(Core *core, Update *update) except -1 nogil
 cdef int on_forget_leader(Core *core, Update *update) except -1 nogil
 cdef int on_leader_connection_closed(Core *core, Update *update) except -1 nogil

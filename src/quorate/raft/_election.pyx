@@ -116,9 +116,10 @@ cdef int campaign(Core *core, Update *update, bint pre_vote, bint transfer) exce
         # The others may not have noticed yet that the leader is gone; ask again soon.
         core.leader_suspect = True
         core.election_deadline = core.now + core.settings.heartbeat + draw(core, core.settings.hint_delay_max + 1)
-    record_vote(core, core.id, True)
-    if tally_votes(core) == TALLY_WON:
-        return won(core, update, pre_vote)
+    if pre_vote:
+        record_vote(core, core.id, True)
+        if tally_votes(core) == TALLY_WON:
+            return won(core, update, True)
     for i in range(it.incoming.size()):
         ask_votes(core, update, it.incoming[i], term, pre_vote, transfer)
     for i in range(it.outgoing.size()):
@@ -146,6 +147,17 @@ cdef int record_vote(Core *core, uint64_t voter, bint granted) except -1 nogil:
     core.votes.back().first = voter
     core.votes.back().second = granted
     return 0
+
+
+cdef int on_vote_durable(Core *core, Update *update) except -1 nogil:
+    """A candidate's vote for itself counts like any other's: when it is on disk (Raft, Figure 2: persistent state).
+
+    Else a lone voter would lead before, crash, forget it, and give its vote in the same term to somebody else.
+    """
+    if core.role != CANDIDATE or core.durable_ticket < core.hard_state_ticket:
+        return 0
+    record_vote(core, core.id, True)
+    return won(core, update, False) if tally_votes(core) == TALLY_WON else 0
 
 
 cdef int won(Core *core, Update *update, bint pre_vote) except -1 nogil:

@@ -139,9 +139,12 @@ cdef class Raft:
     >>> from quorate.raft import Campaign, Persisted
     >>> raft = Raft(1, voters=[1], seed=7)
     >>> update = raft.step(Campaign(now=0))
-    >>> update.role, update.hard_state, [entry.kind for entry in update.entries]
-    ('leader', HardState(term=1, vote=1, commit=0), [1])
-    >>> update = raft.step(Persisted(update.ticket, index=1, term=1, now=120))
+    >>> update.role, update.hard_state
+    ('candidate', HardState(term=1, vote=1, commit=0))
+    >>> update = raft.step(Persisted(update.ticket, now=120))
+    >>> update.role, [entry.kind for entry in update.entries]
+    ('leader', [1])
+    >>> update = raft.step(Persisted(update.ticket, index=1, term=1, now=240))
     >>> update.commit, [entry.index for entry in update.apply]
     (1, [1])
     """

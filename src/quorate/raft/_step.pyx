@@ -37,6 +37,7 @@ from quorate.raft._election cimport (
     on_tick,
     on_timeout_now,
     on_transfer_leadership,
+    on_vote_durable,
 )
 from quorate.raft._invariants cimport broken_deeply, broken_invariant, remember
 from quorate.raft._reads cimport read_asked, read_forward, read_forward_answered
@@ -452,7 +453,8 @@ cdef int dispatch(Core *core, const Event *event, Update *update) except -1 nogi
     if type == PROPOSE:
         return on_propose(core, update, event)
     if type == PERSISTED:
-        return on_persisted(core, update, event)
+        on_persisted(core, update, event)
+        return on_vote_durable(core, update)
     if type == APPLIED:
         return on_applied(core, event)
     if type == READ_INDEX:
