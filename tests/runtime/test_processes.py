@@ -143,6 +143,7 @@ def test_a_paused_leader_is_replaced_and_comes_back_as_a_follower(processes: dic
     assert isinstance(other.order("put", "before", "1"), int)
     processes[leader].process.send_signal(signal.SIGSTOP)
     try:
+        until(lambda: other.order("status")["leader"] not in (leader, None))
         until(lambda: isinstance(other.order("put", "meanwhile", "1"), int))
     finally:
         processes[leader].process.send_signal(signal.SIGCONT)

@@ -30,6 +30,8 @@ from quorate.store.views import Result
 
 __all__ = ["NativeNode"]
 
+LAST_SECONDS: Final = 0.05
+"""With less time than this left, a question is not asked again."""
 RETRY_SECONDS: Final = 0.05
 """How long a question waits for another leader before it is asked again."""
 
@@ -247,10 +249,11 @@ class NativeNode:
                 left = max(deadline - time.monotonic(), 0.0)
                 return ask(run, left).wait()
             except (NotLeader, NoQuorum):
-                left = deadline - time.monotonic()
-                if left <= 0:
+                # Asked at the last moment, the same refusal would come too late and look like an unknown outcome.
+                left = deadline - time.monotonic() - LAST_SECONDS
+                if left <= RETRY_SECONDS:
                     raise
-                run.wait_change(seen, min(left, RETRY_SECONDS))
+                run.wait_change(seen, RETRY_SECONDS)
 
     @property
     def reader(self) -> Reader:
