@@ -34,6 +34,7 @@ def test_a_failed_fsync_stops_that_node_alone(tmp_path: Path) -> None:
             leader.execute(commands.put("during", "x"))
         assert isinstance(caught.value.__cause__ or caught.value, StorageError)
         assert not leader.running
+        assert repr(leader).endswith("failed)")
         with pytest.raises(StorageError, match="EIO"):
             leader.status()
         until(lambda: written(others[0], "after"))

@@ -58,9 +58,9 @@ class NativeNode:
 
     >>> from quorate.store import commands
     >>> with NativeNode("a", 1, {1: ("a", "unix:/unused")}, durability="memory", listen=None) as node:
-    ...     node.execute(commands.put("greeting", "hello")).revision
+    ...     node.execute(commands.put("greeting", "hello")).status.name
     ...     node.reader.get("greeting").value
-    3
+    'OK'
     b'hello'
     """
 
@@ -117,7 +117,7 @@ class NativeNode:
         Raises ConfigError (address taken, directory open elsewhere), StorageError (damaged data).
         """
         with self._lock:
-            if self._run is not None and self._run.alive:
+            if self.running:
                 return self
             if self._run is not None:
                 self._run.stop()
@@ -202,7 +202,7 @@ class NativeNode:
     @property
     def running(self) -> bool:
         """Whether the thread runs."""
-        return self._run is not None and bool(self._run.alive)
+        return self._run is not None and bool(self._run.alive) and self._run.failed is None
 
     def _running(self) -> Any:
         run = self._run
@@ -282,7 +282,8 @@ class NativeNode:
 
     def __repr__(self) -> str:
         if not self.running:
-            return f"NativeNode({self.name!r}, id={self.id}, stopped)"
+            failed = self._run is not None and self._run.failed is not None
+            return f"NativeNode({self.name!r}, id={self.id}, {'failed' if failed else 'stopped'})"
         seen = self.status()
         return (
             f"NativeNode({self.name!r}, id={self.id}, {seen['role']} of term {seen['term']}, "
