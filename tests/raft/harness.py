@@ -533,6 +533,10 @@ class Cluster:
         log = server.core.log
         machine = [(at, data) for at, data in server.machine if at <= index]
         snapshot = Snapshot(index, log.term(index), server.core.configuration_at(index), encode_machine(machine))
+        if not server.core.configuration_at(index).incoming:
+            # A server that joined and does not know who its members were there: the core refuses, nothing is kept.
+            self.step(id, self.compact_event(snapshot))
+            return
         server.snapshots[index] = server.disk.snapshot = snapshot
         self.step(id, self.compact_event(snapshot))
         server.disk.cut(index - self.config.compaction_tail)

@@ -283,7 +283,8 @@ class Transcript:
     def do_compact(self, id: int, index: int | None = None) -> None:
         self.c.compact(id, index)
         log = self.c[id].core.log
-        self.say(f"{id}: snapshot at {self.c[id].disk.snapshot.index}, log {log.first_index}..{log.last_index}")  # type: ignore[union-attr]
+        kept = self.c[id].disk.snapshot
+        self.say(f"{id}: snapshot at {kept.index if kept else 'none'}, log {log.first_index}..{log.last_index}")
 
     def do_snapshots(self, mode: str) -> None:
         """With ``hold`` a received snapshot waits for ``install``."""

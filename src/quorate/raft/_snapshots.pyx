@@ -250,6 +250,10 @@ cdef int on_compact(Core *core, const Event *event) except -1 nogil:
         core.rejected[REJECT_EVENT] += 1
         return 0
     configuration = log_configuration(&core.log, event.index, &configuration_index)
+    if configuration.incoming.empty():
+        # A node that joined does not know who decided there; nobody could use a snapshot without it (Raft §7).
+        core.rejected[REJECT_EVENT] += 1
+        return 0
     core.own_snapshot_index = event.index
     core.own_snapshot_term = term
     core.own_snapshot_size = event.size
