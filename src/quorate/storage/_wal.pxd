@@ -111,6 +111,9 @@ cdef cppclass Wal:
     uint64_t batches            # statistics
     uint64_t bytes_written
 
+    # The keeper's own.
+    cbool recycled          # `reserve.new` is an old segment that waits to be zeroed
+
     # The writer's own.
     int fd
     uint64_t sequence

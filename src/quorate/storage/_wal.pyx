@@ -128,7 +128,7 @@ cdef Wal *wal_new() except NULL:
     wal.last = wal.base = wal.submitted_base
     wal.scratch_used = 0
     wal.part_count = 0
-    wal.holds = False
+    wal.holds = wal.recycled = False
     return wal
 
 
@@ -468,7 +468,7 @@ cdef void *run_keeper(void *context) noexcept nogil:
     cdef Wal *wal = <Wal *>context
     cdef timespec until
     cdef uint64_t obsolete
-    cdef cbool build
+    cdef cbool build, recycle
     cdef int removed, built
     pthread_mutex_lock(&wal.lock)
     while not wal.stopping:
@@ -480,9 +480,13 @@ cdef void *run_keeper(void *context) noexcept nogil:
         pthread_mutex_unlock(&wal.lock)
         removed = built = 0
         if obsolete:
-            removed = remove_segment(wal, obsolete, build)
+            # One file is held back for the next reserve: its blocks are there already, whatever the disk has left.
+            recycle = not wal.recycled
+            removed = remove_segment(wal, obsolete, recycle)
+            wal.recycled = wal.recycled or (recycle and removed == 0)
         if build:
             built = segment_build(wal)
+            wal.recycled = False
         pthread_mutex_lock(&wal.lock)
         if obsolete and removed == 0:
             # Oldest first, and the next one only when this one is gone: so no crash ever shows a gap between segments.
