@@ -293,6 +293,7 @@ TestStoreAgainstModel = StoreAgainstModel.TestCase
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_long_histories() -> None:
     run_state_machine_as_test(  # type: ignore[no-untyped-call]
         StoreAgainstModel, settings=settings(max_examples=500, stateful_step_count=120, deadline=None)
