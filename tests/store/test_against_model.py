@@ -195,6 +195,25 @@ class StoreAgainstModel(RuleBasedStateMachine):
         envelope = self.envelope(data, needs_session=True)
         self.apply(("acquire", {**given, "wait": wait, "value": value, **envelope}))
 
+    @rule(data=st.data(), name=st.sampled_from([b"pool", b"rw"]), large=st.booleans())
+    def crowd(self, data: st.DataObject, name: bytes, large: bool) -> None:
+        """A new acquisition of a permit that many want, so that its queue grows."""
+        if not self.model.sessions:
+            return
+        session = data.draw(st.sampled_from(list(self.model.sessions)))
+        kind, capacity = (PermitKind.SEMAPHORE, 3) if name == b"pool" else (PermitKind.RWLOCK, RWLOCK_CAPACITY)
+        units = (2 if name == b"pool" else capacity) if large else 1
+        given = {"name": name, "kind": kind, "capacity": capacity, "units": units, "wait": True, "value": b""}
+        self.apply(("acquire", {**given, "session": session, "acquisition": 100 + self.model.index}))
+
+    @rule(data=st.data(), operation=st.sampled_from(["release", "cancel"]))
+    def move_up(self, data: st.DataObject, operation: str) -> None:
+        """One of those who hold or wait gives up."""
+        places = [place for permit in self.model.permits.values() for place in permit.queue]
+        if places:
+            place = data.draw(st.sampled_from(places))
+            self.apply((operation, {"session": place.session, "acquisition": place.acquisition}))
+
     @rule(data=st.data(), operation=st.sampled_from(["release", "cancel"]), acquisition=st.integers(1, 4))
     def give_up(self, data: st.DataObject, operation: str, acquisition: int) -> None:
         self.apply((operation, {"acquisition": acquisition, **self.envelope(data, needs_session=True)}))
