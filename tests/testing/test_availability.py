@@ -6,12 +6,12 @@ import pytest
 
 from quorate.testing import SimCluster
 
-SEEDS = range(1, 21)
+SEEDS = range(1, 31)
 
 
-def gone_for(cluster: SimCluster, old: int) -> float:
+def gone_for(cluster: SimCluster, old: int, begin: int | None = None) -> float:
     """Milliseconds until another node than ``old`` has committed something in its own term."""
-    begin = cluster.now
+    begin = cluster.now if begin is None else begin
     while cluster.now < begin + 10_000_000:
         cluster.quiet(0.001)
         leader = cluster.nodes[cluster.guess_leader()] if cluster.guess_leader() else None
@@ -26,23 +26,26 @@ def waits(harm: str) -> list[float]:
         cluster = SimCluster(nodes=3, seed=seed, profile="calm")
         cluster.run(1)
         old = cluster.leader()
+        begin = cluster.now
         if harm == "kill":
             cluster.crash(old)
+            cluster.quiet(0.004)  # a connection brings what was sent before it tells that it is closed
             for node in cluster.nodes.values():
                 if node.up:
-                    cluster.hint(node)  # the broken connection tells them (some runs would leave that out)
+                    cluster.hint(node)
         elif harm == "pause":
             cluster.pause(old)
         else:
             cluster.partition([old], [id for id in cluster.nodes if id != old])
-        found.append(gone_for(cluster, old))
+        found.append(gone_for(cluster, old, begin))
     return sorted(found)
 
 
 def test_a_killed_leader_is_replaced_in_tens_of_milliseconds() -> None:
     found = waits("kill")
-    assert found[len(found) // 2] <= 50
-    assert found[-1] <= 400, "a split vote at worst"
+    assert found[len(found) // 2] <= 30
+    assert found[-3] <= 100, "even if the vote splits at first"
+    assert found[-1] <= 400, "even if it splits twice"
 
 
 @pytest.mark.parametrize("harm", ["pause", "cut"])

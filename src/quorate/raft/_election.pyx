@@ -112,10 +112,11 @@ cdef int campaign(Core *core, Update *update, bint pre_vote, bint transfer) exce
         core.current_term = term
         core.voted_for = core.id
     reset_election_deadline(core)
-    if suspected and pre_vote:
-        # The others may not have noticed yet that the leader is gone; ask again soon.
+    if suspected and (pre_vote or core.settings.pre_vote):
+        # The others may not have noticed yet that the leader is gone, or the vote may split between those that have: ask
+        # again soon. Only where each attempt begins with a pre-vote, or a node that is cut off would race up its term.
         core.leader_suspect = True
-        core.election_deadline = core.now + core.settings.heartbeat + draw(core, core.settings.hint_delay_max + 1)
+        core.election_deadline = core.now + core.settings.heartbeat + draw(core, core.settings.heartbeat // 2 + 1)
     if pre_vote:
         record_vote(core, core.id, True)
         if tally_votes(core) == TALLY_WON:
@@ -241,6 +242,11 @@ cdef int on_request_vote(Core *core, Update *update, const Message *message) exc
     if granted and not message.pre_vote:
         core.voted_for = message.sender
         reset_election_deadline(core)
+    elif granted and core.leader_suspect and core.role == FOLLOWER:
+        # Somebody else noticed first. Leave it the time that an election takes, so that the vote does not split.
+        core.election_deadline = max(
+            core.election_deadline, core.now + core.settings.heartbeat + draw(core, core.settings.hint_delay_max + 1)
+        )
     made = send(core, update, REQUEST_VOTE_RESPONSE, message.sender, not message.pre_vote)
     made.success = granted
     made.pre_vote = message.pre_vote
