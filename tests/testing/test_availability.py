@@ -1,4 +1,4 @@
-"""How soon a cluster is there again, in simulated time: what users wait for after a kill, a pause, a cut (DESIGN §11)."""
+"""How soon a cluster is there again, in simulated time: what users wait for after a kill, a pause or a cut."""
 
 from __future__ import annotations
 
