@@ -87,7 +87,7 @@ cdef int step(Loop *it, Event *event) except -1 nogil:
     event.now = clock_microseconds()
     if raft_step(it.core, event, &update) != 0:
         return invariant_broken(it)
-    it.status.steps += 1
+    it.steps += 1
     it.deadline = update.deadline
     # 1. To the disk first: its work and the network's go on side by side (dissertation §10.2.1).
     if update.ticket:
@@ -141,9 +141,9 @@ cdef int snapshot_refused(Loop *it, uint64_t index) except -1 nogil:
 cdef int office_changed(Loop *it, const Update *update) except -1 nogil:
     cdef bint leader_changed = update.leader != it.leader or update.term != it.term
     if update.role == LEADER and it.role != LEADER:
-        it.status.elections += 1
+        it.elections += 1
     if update.leader != it.leader and update.leader:
-        it.status.leader_changes += 1
+        it.leader_changes += 1
     it.role = update.role
     it.leader = update.leader
     it.term = update.term
@@ -309,6 +309,9 @@ cdef int publish(Loop *it) except -1 nogil:
     status.held = it.held.size()
     status.backlog = it.backlog.size()
     status.turns += 1
+    status.steps = it.steps
+    status.elections = it.elections
+    status.leader_changes = it.leader_changes
     status.connected = peers_connected(&it.peers)
     status.strangers = it.peers.strangers
     status.output_bytes = peers_queued(&it.peers)

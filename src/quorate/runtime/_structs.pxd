@@ -342,6 +342,9 @@ cdef extern from "quorate/runtime/structs.hpp" namespace "quorate" nogil:
         uint8_t role
         uint64_t term
         uint64_t leader
+        uint64_t steps
+        uint64_t elections
+        uint64_t leader_changes
         deque[Event] own
         pthread_mutex_t lock
         pthread_cond_t changed

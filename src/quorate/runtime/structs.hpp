@@ -227,6 +227,7 @@ struct Loop {
     uint64_t deadline = 0;
     uint8_t role = 0;
     uint64_t term = 0, leader = 0;
+    uint64_t steps = 0, elections = 0, leader_changes = 0;
     std::deque<Event> own;      /* events that duties brought about */
 
     /* Shared; under `lock`. */
