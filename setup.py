@@ -64,6 +64,8 @@ extensions = cythonize(
     },
     emit_linenums=build in ("sanitize", "thread"),
     nthreads=0,
+    # Builds of one tree with several flags share what Cython makes, if CYTHON_CACHE_DIR names a folder for it.
+    cache="CYTHON_CACHE_DIR" in os.environ,
 )
 for extension in extensions:
     extension.include_dirs += ["csrc", "src"]
