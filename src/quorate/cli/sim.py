@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["sim"]
 
-PROFILES = ("mixed", "calm", "rough", "membership", "snapshots", "disks", "clocks", "reads", "lease")
+PROFILES = ("mixed", "calm", "rough", "membership", "snapshots", "disks", "clocks", "reads", "lease", "storm")
 
 
 class Seeds(click.ParamType[list[int]] if TYPE_CHECKING else click.ParamType):  # type: ignore[misc]
