@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from storage_support import SMALL, Content, content, wait_until
 
+from quorate.errors import StorageError
 from quorate.storage import DataDirectory, Faults, Log, Snapshots, Storage
 
 SECTOR = 512
@@ -212,6 +213,60 @@ def survive_crashes(tmp_path: Path, seed: int, *, crashes: int) -> None:
             storage.log.wait(storage.log.append([(found[2][0] + 9, b"after the crash")]))
         with Storage(target, node=1) as storage:
             assert storage.restart.last == (found[2][0] + 9, found[2][1] + 1), where
+        shutil.rmtree(target)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_power_loss_after_a_killed_process_keeps_what_the_next_one_read(tmp_path: Path, seed: int) -> None:
+    killed_then_crashed(tmp_path, seed, kills=25)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(100, 110))
+def test_a_power_loss_after_a_killed_process_more_often(tmp_path: Path, seed: int) -> None:
+    killed_then_crashed(tmp_path, seed, kills=150)
+
+
+def killed_then_crashed(tmp_path: Path, seed: int, *, kills: int) -> None:
+    """A killed process leaves writes that only the kernel holds. The next one reads them, counts them as durable and
+    goes on behind them: so they must be durable before it says anything."""
+    run = Run(tmp_path / "run", seed)
+    chance = random.Random(seed)
+    identity = max(n for n, event in enumerate(run.events) if event[1].endswith("IDENTITY.new"))
+    # Kills right behind a write or rename are the ones that leave something to lose.
+    moments = [n + 1 for n, event in enumerate(run.events) if event[0] in ("write", "rename") and n >= identity]
+    for kill in range(kills):
+        disk = Disk()
+        at = chance.choice(moments)
+        for event in run.events[:at]:
+            disk.play(event)
+        shutil.rmtree(run.path)
+        for folder in ("log", "snapshots"):
+            (run.path / folder).mkdir(parents=True)
+        for name, inode in disk.names.items():
+            Path(name).write_bytes(inode.now())
+        faults = Faults()
+        faults.record()
+        with Storage(run.path, node=1, segment_bytes=SMALL, faults=faults) as storage:
+            opened = len(faults.events())
+            read, snapshot = storage.restart, storage.restart.snapshot
+            entries = storage.entries()
+            events: list[Event] = faults.events()
+        until = chance.randint(0, len(events))
+        for event in events[:until]:
+            disk.play(event)
+        target = tmp_path / f"kill-{kill}"
+        disk.crash(chance, str(run.path), target)
+        where = f"seed {seed}, kill {kill} at event {at}, power loss {until} of {len(events)} events later"
+        try:
+            with Storage(target, node=1, segment_bytes=SMALL) as storage:
+                if until >= opened:
+                    assert storage.restart.last == read.last, where
+                    assert storage.restart.hard_state == read.hard_state, where
+                    assert storage.entries() == entries, where
+                    assert snapshot is None or storage.restart.snapshot is not None, where
+        except StorageError as error:
+            raise AssertionError(f"{where}: {error}") from error
         shutil.rmtree(target)
 
 

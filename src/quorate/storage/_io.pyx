@@ -33,6 +33,7 @@ cdef extern from "<fcntl.h>" nogil:
     enum:
         O_CLOEXEC
         O_RDONLY
+        O_RDWR
         O_WRONLY
         O_CREAT
         O_TRUNC
@@ -461,6 +462,16 @@ def write_file(str path, bytes data, Faults faults=None):
 def sync_directory(str path, Faults faults=None):
     """Makes creations, renames and deletions in the directory durable."""
     check(io_sync_directory(table_of(faults), path.encode()), "fsync of the directory", path)
+
+
+def sync_file(str path, Faults faults=None):
+    """Makes what another process wrote into a file, and may not have synced, durable."""
+    cdef FaultTable *table = table_of(faults)
+    cdef int fd = check(io_open(table, path.encode(), O_RDWR), "opening", path)
+    try:
+        check(io_sync(table, fd), "fdatasync", path)
+    finally:
+        io_close(fd)
 
 
 def remove_file(str path, Faults faults=None):

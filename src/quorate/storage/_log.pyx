@@ -18,7 +18,7 @@ from libcpp cimport bool as cbool
 from libcpp.vector cimport vector
 
 from quorate.errors import InvalidArgument, NodeFailed, Overloaded, StorageError
-from quorate.storage._io import check, remove_file
+from quorate.storage._io import check, remove_file, sync_file
 from quorate.storage._replay import replay
 
 from quorate.storage._csrc cimport (
@@ -501,6 +501,10 @@ cdef int resume(Log log, Replayed found) except -1:
     cdef SegmentInfo info
     cdef uint64_t start, end
     cdef int result
+    # A killed process leaves writes that only the kernel holds: read back, they count as durable from here on. Older
+    # segments were synced before the next one got its first record.
+    for path, *_ in found.segments[max(0, len(found.segments) - 2):]:
+        sync_file(path, log.faults)
     for path, sequence, last_index, sealed, offset in found.segments:
         info.sequence = sequence
         info.last_index = last_index

@@ -150,6 +150,8 @@ class DataDirectory:
             if self.committed:
                 self.identity = Identity.decode(identity_path.read_bytes(), file=str(identity_path))
                 self._compare(cluster, node, name)
+                if create:  # a killed process may have named the file and not synced the name
+                    sync_directory(str(self.path), faults)
             elif not create:
                 raise StorageError("this is no data directory", file=str(identity_path))
             elif node is None:

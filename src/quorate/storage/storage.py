@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Literal
 
 from quorate.errors import InvalidArgument, StorageError
-from quorate.storage._io import Faults
+from quorate.storage._io import Faults, sync_directory
 from quorate.storage._log import Log
 from quorate.storage.directory import DataDirectory, Identity
 from quorate.storage.meta import SnapshotMeta
@@ -82,6 +82,8 @@ class Storage:
             if not create and not self.directory.committed:
                 raise StorageError("the directory is not complete", file=str(path))
             self.snapshots = Snapshots(self.directory, faults=faults)
+            # A killed process may have named a snapshot and not synced the name; the log is about to rely on it.
+            sync_directory(self.directory.snapshot_path, faults)
 
             def open_log() -> Log:
                 return Log(
