@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from storage_support import SMALL, OpenLog, content, wait_until
+from storage_support import SMALL, OpenLog, content, fill, wait_until
 
 from quorate import Overloaded, StorageError
 from quorate.storage import DataDirectory, Faults, Log, Snapshots, Storage
@@ -165,6 +165,30 @@ def test_a_full_disk_is_foreseen_and_recovers(open_log: OpenLog) -> None:
     log.wait(log.append([(2, b"y" * 500)]))
     assert log.read().last[1] == before[2][1] + 1
     assert open_log().report == []
+
+
+def test_a_segment_is_zeroed_only_when_its_old_name_is_durably_gone(open_log: OpenLog) -> None:
+    faults = Faults()
+    faults.record()
+    log = open_log(faults=faults)
+    wait_until(lambda: faults.calls["fsync"] >= 3)
+    fill(log, 2)
+    faults.fail("open", error=errno.ENOSPC, path="reserve.new")
+    with pytest.raises(Overloaded):
+        append_many(log, 50, size=500)
+    wait_until(lambda: log.full)
+    faults.clear()
+    # A reserve is to be made, and the segment that compaction frees is the file to make it from.
+    faults.fail("sync_directory", times=1)
+    log.wait(log.append(base=log.last, essential=True))
+    wait_until(lambda: not log.deleting and not log.full)
+    changes = [(event[0], event[1].rpartition("/")[2], event[2].rpartition("/")[2]) for event in faults.events()]
+    recycled = [n for n, event in enumerate(changes) if event[0] == "rename" and event[2] == "reserve.new"]
+    assert recycled
+    after = [
+        event[0] for event in changes[recycled[0] + 1 :] if event[0] == "sync_directory" or event[1] == "reserve.new"
+    ]
+    assert after[0] == "sync_directory"
 
 
 def test_even_what_is_essential_ends_before_the_last_byte_and_nothing_is_damaged(open_log: OpenLog) -> None:

@@ -13,7 +13,7 @@ from storage_support import SMALL, OpenLog, content, fill, wait_until
 
 from quorate import ConfigError, InvalidArgument, NodeFailed, StorageError
 from quorate.limits import ENTRY_BYTES_MAX
-from quorate.storage import DataDirectory, Identity, Log
+from quorate.storage import DataDirectory, Faults, Identity, Log
 
 
 def test_what_was_appended_is_there_the_next_time(open_log: OpenLog) -> None:
@@ -118,6 +118,7 @@ def test_what_is_about_to_be_replaced_is_never_called_committed(open_log: OpenLo
         ({"entries": [(5, b"")], "first_index": 2}, "replace a committed one"),
         ({"base": (5, 9)}, "beyond the last entry"),
         ({"base": (5, 1), "reset": (5, 1)}, "cannot go together"),
+        ({"reset": (5, 1)}, "older than what is committed"),
         ({"entries": [(5, b"x" * SMALL)]}, "one submission takes at most"),
         ({"entries": [(5, b"", 3)]}, "no kind of entry"),
     ],
@@ -290,3 +291,27 @@ def test_identity_files_of_every_damage_are_refused() -> None:
     newer = whole.replace(b"format 1", b"format 2")
     with pytest.raises(StorageError, match="Start the newer version"):
         Identity.decode(newer)
+
+
+def test_a_new_directory_is_durable_with_all_the_folders_above_that_were_made(tmp_path: Path) -> None:
+    faults = Faults()
+    faults.record()
+    with DataDirectory(tmp_path / "a" / "b" / "c", node=1, faults=faults):
+        synced = {path for operation, path, *_ in faults.events() if operation == "sync_directory"}
+    assert synced == {str(tmp_path / each) for each in ("", "a", "a/b", "a/b/c")}
+
+
+def test_a_full_disk_has_no_room_for_the_holders_name_and_the_lock_holds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with DataDirectory(tmp_path / "d", node=1) as directory:
+        Log(directory, segment_bytes=SMALL).close()
+
+    def full(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("quorate.storage.directory.os.write", full)
+        directory = DataDirectory(tmp_path / "d")
+    with directory, pytest.raises(ConfigError, match="another process"):
+        DataDirectory(tmp_path / "d")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -155,6 +156,33 @@ def test_recover_keeps_what_was_received_under_a_new_identity(tmp_path: Path) ->
     with Storage(str(made.kept)) as storage:  # the old directory is as it was
         assert storage.identity == old
         assert storage.restart.last == (1, 10)
+
+
+def test_the_gap_covers_a_backup_that_is_a_year_old() -> None:
+    entries = 365 * 86_400 * 100_000
+    assert entries < INDEX_GAP < (1 << 53) // 1000
+
+
+def test_recover_ends_the_threads_that_know_the_directory_by_its_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = directory_with_data(tmp_path / "d")
+    opened: list[Storage] = []
+    closed: list[bool] = []
+    begin, rename = Storage.__init__, os.rename
+
+    def note(self: Storage, *given: object, **options: object) -> None:
+        begin(self, *given, **options)  # type: ignore[arg-type]
+        opened.append(self)
+
+    def moved(source: Path, target: Path) -> None:
+        closed.append(repr(opened[0].log) == "Log(closed)" and opened[0].directory is not None)
+        rename(source, target)
+
+    monkeypatch.setattr(Storage, "__init__", note)
+    monkeypatch.setattr("quorate.storage.offline.os.rename", moved)
+    recover(path, configuration=lambda identity: b"", fold=fold)
+    assert closed == [True, True]
 
 
 def store_directory(path: Path) -> None:

@@ -187,6 +187,8 @@ cdef const char *broken_rule(Wal *wal, const Submission *what) noexcept nogil:
     elif what.base_kind == SUBMIT_RESET:
         if what.base.index <= wal.submitted_base.index and wal.submitted_base.index:
             return b"the snapshot is not newer than the one before"
+        if what.base.index < wal.submitted_hard.commit:
+            return b"the snapshot is older than what is committed"
         last = what.base.index
     if what.count:
         if what.first_index == 0 or what.first_index > last + 1:
@@ -479,12 +481,16 @@ cdef void *run_keeper(void *context) noexcept nogil:
             continue
         pthread_mutex_unlock(&wal.lock)
         removed = built = 0
+        recycle = False
         if obsolete:
             # One file is held back for the next reserve: its blocks are there already, whatever the disk has left.
             recycle = not wal.recycled
             removed = remove_segment(wal, obsolete, recycle)
             wal.recycled = wal.recycled or (recycle and removed == 0)
-        if build:
+        if build and recycle and removed < 0:
+            # The file may have its new name, and not durably: a crash after zeroing it would show a damaged segment.
+            built = removed
+        elif build:
             built = segment_build(wal)
             wal.recycled = False
         pthread_mutex_lock(&wal.lock)

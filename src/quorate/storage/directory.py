@@ -136,12 +136,12 @@ class DataDirectory:
         self.faults: Final = faults
         self.pid: Final = os.getpid()
         self._lock = -1
-        made = False
+        made: list[Path] = []
         if not self.path.is_dir():
             if not create:
                 raise StorageError("there is no such directory", file=str(self.path))
+            made = [each for each in (self.path, *self.path.parents) if not each.exists()]
             self.path.mkdir(parents=True)
-            made = True
         self._take_lock(create)
         try:
             identity_path = self.path / "IDENTITY"
@@ -161,8 +161,8 @@ class DataDirectory:
                 for folder in ("log", "snapshots"):
                     (self.path / folder).mkdir(exist_ok=True)
                 sync_directory(str(self.path), faults)
-                if made:
-                    sync_directory(str(self.path.parent), faults)
+                for each in made:
+                    sync_directory(str(each.parent), faults)
         except BaseException:
             self.close()
             raise
@@ -182,8 +182,9 @@ class DataDirectory:
                 + (f" ({holder})" if holder else "")
                 + ". Run one node per host, and let the other workers connect to it with quorate.connect(…)"
             ) from None
-        os.ftruncate(self._lock, 0)
-        os.write(self._lock, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+        with contextlib.suppress(OSError):  # the lock is what counts: a full disk has no room for a word on the holder
+            os.ftruncate(self._lock, 0)
+            os.write(self._lock, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
         _open_locks.add(self)
 
     def _compare(self, cluster: bytes | None, node: int | None, name: str | None) -> None:

@@ -35,8 +35,12 @@ __all__ = [
     "save_snapshot",
 ]
 
-INDEX_GAP: Final = 1_000_000
-"""A new cluster goes on so far above the old one's last index: no token and no revision is given out twice."""
+INDEX_GAP: Final = 1 << 42
+"""A new cluster goes on so far above what is left of the old one: no token and no revision is given out twice.
+
+What is left may be old: the gap covers more than a year of 100,000 entries a second behind it. Two thousand such gaps
+fit below 2**53, up to where every JSON parser counts exactly.
+"""
 
 Entry = tuple[int, int, int, bytes]
 Fold = Callable[[Iterator[bytes], Iterable[Entry], int], Iterable[bytes]]
@@ -332,6 +336,7 @@ def recover(
         kept = old.with_name(f"{old.name}.before-{identity.incarnation:016x}")
         if kept.exists():
             raise ConfigError(f"{kept} exists already")
+        storage.log.close()  # its keeper knows the segments by path, and another directory is about to have that path
         os.rename(old, kept)
         os.rename(fresh, old)
         sync_directory(str(old.parent))
