@@ -15,6 +15,7 @@ from quorate import ConfigError, InvalidArgument, StorageError
 from quorate.cli import main
 from quorate.raft.types import Configuration
 from quorate.storage import DataDirectory, Storage
+from quorate.storage._snapshot import open_reader
 from quorate.storage.offline import INDEX_GAP, check_directory, recover, restore_snapshot, save_snapshot
 from quorate.store import Store, commands
 
@@ -140,6 +141,42 @@ def test_save_and_restore(tmp_path: Path) -> None:
         restore_snapshot(tmp_path / "backup", tmp_path / "new3", node=1, configuration=b"", fold=fold)
 
 
+def test_save_carries_the_snapshot_on_to_what_is_committed(tmp_path: Path) -> None:
+    path = tmp_path / "d"
+    with Storage(path, node=3, segment_bytes=SMALL) as storage:
+        log = storage.log
+        log.wait(log.append([(1, b"a"), (1, b"new members", 2), (2, b"c"), (2, b"d")], hard_state=(2, 3, 3)))
+    with pytest.raises(StorageError, match="no such snapshot"):
+        save_snapshot(path, tmp_path / "none")
+    before = sorted(each.name for each in (path / "snapshots").iterdir())
+    meta, last = save_snapshot(path, tmp_path / "log alone", fold=fold)
+    assert (meta.term, meta.index, meta.configuration, meta.configuration_index, last) == (2, 3, b"new members", 2, 4)
+    with open_reader(str(tmp_path / "log alone")) as reader:
+        assert reader.read(0, 1000) == b"|1 1 0 a|2 1 2 new members|3 2 0 c@3"
+    assert sorted(each.name for each in (path / "snapshots").iterdir()) == before
+    with Storage(path) as storage:
+        writer = storage.snapshots.create(
+            term=1, index=2, configuration=b"new members", configuration_index=2, content_format=7
+        )
+        writer.write(b"up to 2")
+        writer.finish()
+        storage.log.wait(storage.log.append(base=(1, 2)))
+    meta, last = save_snapshot(path, tmp_path / "both", fold=fold)
+    assert (meta.index, meta.configuration, meta.content_format, last) == (3, b"new members", 7, 4)
+    with open_reader(str(tmp_path / "both")) as reader:
+        assert reader.read(0, 1000) == b"up to 2|3 2 0 c@3"
+
+
+def test_a_folder_that_is_gone_is_damage(tmp_path: Path) -> None:
+    path = directory_with_data(tmp_path / "d")
+    for each in (path / "snapshots").iterdir():
+        each.unlink()
+    (path / "snapshots").rmdir()
+    shown = run("check", path)
+    assert shown.exit_code == 1
+    assert "the folder of snapshots is missing" in shown.output.replace("\n", " ")
+
+
 def test_recover_keeps_what_was_received_under_a_new_identity(tmp_path: Path) -> None:
     path = directory_with_data(tmp_path / "d")
     with DataDirectory(path) as directory:
@@ -237,7 +274,7 @@ def test_the_snapshot_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     store_directory(tmp_path / "d")
     saved = run("snapshot", "save", tmp_path / "d", tmp_path / "backup")
     assert saved.exit_code == 0, saved.output
-    assert "6 to 9" in saved.output
+    assert "8 to 9" in saved.output
     first = run("snapshot", "restore", tmp_path / "backup", tmp_path / "n1", "--node", 1, "--members", "1,2", "--json")
     assert first.exit_code == 0, first.output
     cluster = json.loads(first.output)["cluster"]
@@ -258,9 +295,10 @@ def test_the_snapshot_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     one, two = read_store(tmp_path / "n1"), read_store(tmp_path / "n2")
     assert one[1] == two[1]
     assert one[1].incoming == (1, 2)
-    assert one[0].applied_index == two[0].applied_index == 5 + INDEX_GAP
+    assert one[0].applied_index == two[0].applied_index == 7 + INDEX_GAP
     assert one[0].reader.get("k4").value == b"v4"
-    assert one[0].reader.get("k5") is None
+    assert one[0].reader.get("k6").value == b"v6"
+    assert one[0].reader.get("k7") is None
     wrong = run("snapshot", "restore", tmp_path / "backup", tmp_path / "n3", "--node", 3, "--members", "1,2")
     assert wrong.exit_code == 2
     assert "must contain this node" in wrong.output

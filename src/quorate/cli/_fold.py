@@ -1,6 +1,6 @@
 """What the offline commands need of the store and of Raft: content carried to a new index, a first configuration.
 
-Loaded when such a command runs. Shared by ``snapshot restore`` and ``recover``.
+Loaded when such a command runs. Shared by ``snapshot save``, ``snapshot restore`` and ``recover``.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ def fold(content: Iterator[bytes], entries: Iterable[tuple[int, int, int, bytes]
             store.apply(at, term, data)
         else:
             store.skip(at, term)
-    store.rebase(index)
+    if index > store.applied_index:
+        store.rebase(index)
     snapshot = store.snapshot()
     while part := snapshot.read():
         yield part

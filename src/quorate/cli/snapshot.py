@@ -22,8 +22,13 @@ def snapshot() -> None:
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
 def save(directory: Path, file: Path, as_json: bool) -> None:
-    """Copy the newest snapshot of a stopped node's data DIRECTORY to FILE, and prove the copy readable."""
-    meta, last = save_snapshot(directory, file)
+    """Save what a stopped node's data DIRECTORY holds to FILE, and prove the file readable.
+
+    It has everything up to the last entry that this node knew to be committed. The directory is not changed.
+    """
+    from quorate.cli._fold import fold
+
+    meta, last = save_snapshot(directory, file, fold=fold)
     if as_json:
         print_json({"file": str(file), "term": meta.term, "index": meta.index, "last": last})
         return
@@ -31,8 +36,8 @@ def save(directory: Path, file: Path, as_json: bool) -> None:
     out.print(f"saved: everything up to entry {meta.index} of term {meta.term}")
     if last > meta.index:
         out.print(
-            f"not in the file: the entries {meta.index + 1} to {last} of the log. Keep the directory too, or save again"
-            " after the node has made its next snapshot"
+            f"not in the file: the entries {meta.index + 1} to {last} of the log, which this node did not know to be"
+            " committed. Keep the directory too, or save that of the member that knew most"
         )
 
 

@@ -6,6 +6,7 @@ directory that it reads: a recovered one is built beside the old one, which is k
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import shutil
@@ -17,7 +18,7 @@ from typing import Any, Final
 from quorate.errors import ConfigError, InvalidArgument, StorageError
 from quorate.storage._io import sync_directory
 from quorate.storage._log import Log
-from quorate.storage._replay import replay
+from quorate.storage._replay import Replayed, replay
 from quorate.storage._snapshot import open_reader
 from quorate.storage.directory import DataDirectory, Identity
 from quorate.storage.meta import SnapshotMeta
@@ -41,6 +42,9 @@ INDEX_GAP: Final = 1 << 42
 What is left may be old: the gap covers more than a year of 100,000 entries a second behind it. Two thousand such gaps
 fit below 2**53, up to where every JSON parser counts exactly.
 """
+
+_CONFIGURATION: Final = 2
+"""The kind of an entry that holds a configuration: ENTRY_CONFIGURATION of csrc/entry.h."""
 
 Entry = tuple[int, int, int, bytes]
 Fold = Callable[[Iterator[bytes], Iterable[Entry], int], Iterable[bytes]]
@@ -115,7 +119,12 @@ def check_directory(path: str | os.PathLike[str], *, progress: Callable[[int, in
     where = Path(os.path.abspath(path))
     if not (where / "log").is_dir():
         raise ConfigError(f"{where} is no data directory")
-    names = sorted(name for name in os.listdir(where / "snapshots") if name.endswith(".snap"))
+    names = []
+    if (where / "snapshots").is_dir():
+        names = sorted(name for name in os.listdir(where / "snapshots") if name.endswith(".snap"))
+    else:
+        advice = "Restore the folder from a copy; or remove this node and add it again with an empty directory"
+        found._problem(StorageError("the folder of snapshots is missing", file=str(where / "snapshots"), advice=advice))
     segments = len([name for name in os.listdir(where / "log") if name.endswith(".log")])
     whole = segments + len(names)
 
@@ -194,31 +203,81 @@ def _describe(found: Check, log: Any) -> None:
         found.notices.append(f"{log.orphan}: an unused segment of an interrupted change; the next start removes it")
 
 
-def save_snapshot(path: str | os.PathLike[str], target: str | os.PathLike[str]) -> tuple[SnapshotMeta, int]:
-    """Copies the newest snapshot of a data directory to a file, and proves the copy readable.
+def save_snapshot(
+    path: str | os.PathLike[str], target: str | os.PathLike[str], *, fold: Fold | None = None
+) -> tuple[SnapshotMeta, int]:
+    """Writes the newest snapshot of a data directory to a file, and proves the file readable.
 
-    Returns what it is of, and the last index of the log: the entries between are not in the file. Raises StorageError
-    if there is no whole snapshot, InvalidArgument if the target exists.
+    With ``fold`` it is carried on, in the file alone, to the last entry that this node knew to be committed; a
+    directory that has no snapshot yet can then be saved too. Returns what the file is of, and the last index of the
+    log: the entries between are not in the file. Raises StorageError if the directory is not whole, InvalidArgument
+    if the target exists.
     """
     goal = Path(os.path.abspath(target))
     if goal.exists():
         raise InvalidArgument(f"{goal} exists already")
+    temporary = goal.with_name(goal.name + ".new")
     with DataDirectory(path, create=False) as directory:
-        last = replay(directory.log_path).last[1]
-        with Snapshots(directory).open() as reader:
+        log = replay(directory.log_path)
+        who = directory.identity
+        if (log.cluster, log.node, log.incarnation) != (who.cluster, who.node, who.incarnation):
+            raise StorageError("the log belongs to another cluster, node or incarnation", file=directory.log_path)
+        kept = Snapshots(directory)
+        carried = _carried_on(kept, log, fold) if fold is not None else None
+        with (carried or kept).open() as reader:
             reader.prove()
             meta: SnapshotMeta = reader.meta
-            source = reader.path
-            assert source is not None
-            temporary = goal.with_name(goal.name + ".new")
-            shutil.copyfile(source, temporary)
+            with open(temporary, "wb") as out:
+                if reader.path is not None:
+                    with open(reader.path, "rb") as source:
+                        shutil.copyfileobj(source, out)
+                elif carried is not None:
+                    with carried.file() as made:
+                        shutil.copyfileobj(made, out)
+        if carried is not None:
+            carried.close()
     with open(temporary, "rb") as copied:
         os.fsync(copied.fileno())
     with open_reader(str(temporary)) as reader:
         reader.prove()
     os.rename(temporary, goal)
     sync_directory(str(goal.parent))
-    return meta, last
+    return meta, log.last[1]
+
+
+def _carried_on(kept: Snapshots, log: Replayed, fold: Fold) -> Snapshots | None:
+    """A snapshot in memory as of the commit index, from the newest one kept and the entries after it; None if it is."""
+    commit = log.hard_state[2]
+    start, configuration, configuration_index, content_format = 0, b"", 0, 0
+    with contextlib.ExitStack() as stack:
+        content: Iterator[bytes] = iter(())
+        if kept.list():
+            reader = stack.enter_context(kept.open())
+            reader.prove()
+            meta: SnapshotMeta = reader.meta
+            start, content = meta.index, reader.chunks()
+            configuration, configuration_index = meta.configuration, meta.configuration_index
+            content_format = meta.content_format
+        if commit <= start:
+            return None
+        if log.base[1] > start:
+            raise StorageError(f"the log begins behind entry {log.base[1]}, and no snapshot reaches so far")
+        entries = [entry for entry in log.entries() if start < entry[0] <= commit]
+        for index, _, kind, data in entries:
+            if kind == _CONFIGURATION:
+                configuration, configuration_index = data, index
+        made = Snapshots(None, identity=kept.identity)
+        writer = made.create(
+            term=log.term_of(commit),
+            index=commit,
+            configuration=configuration,
+            configuration_index=configuration_index,
+            content_format=content_format,
+        )
+        for part in fold(content, entries, commit):
+            writer.write(part)
+        writer.finish()
+    return made
 
 
 @dataclass(frozen=True)

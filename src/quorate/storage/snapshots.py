@@ -11,7 +11,7 @@ import os
 import re
 import secrets
 from dataclasses import replace
-from typing import Final
+from typing import BinaryIO, Final
 
 from quorate.errors import InvalidArgument, StorageError
 from quorate.storage._io import Faults, remove_file
@@ -180,6 +180,13 @@ class Snapshots:
                 advice="Use `quorate snapshot restore` to begin a new cluster from it",
             )
         return reader
+
+    def file(self) -> BinaryIO:
+        """The snapshot in memory as a file to be copied; the caller closes it."""
+        assert self._in_memory is not None
+        found = os.fdopen(os.dup(self._in_memory[1]), "rb")
+        found.seek(0)
+        return found
 
     def meta_here(self, meta: SnapshotMeta) -> SnapshotMeta:
         """The same snapshot as a copy in this directory says it."""
