@@ -244,3 +244,19 @@ def test_limits_are_part_of_it() -> None:
     log = Driver()
     log.ok(c.set_limits({Limit.KEYS: 77}))
     assert Store.restore([log.saved()]).limits[Limit.KEYS] == 77
+
+
+@pytest.mark.parametrize("limit", range(1100, 1400, 20))
+def test_what_the_size_of_the_store_refuses_does_not_depend_on_when_a_node_publishes(limit: int) -> None:
+    entries = [
+        c.set_limits({Limit.STORE_BYTES: limit}),
+        c.session_open(b"n" * 16, 1000, label=b"a label"),
+        c.put("k", b"x" * 1000),
+        c.session_end(2, SessionEnd.EXPIRED),
+        c.session_open(b"m" * 16, 1000),
+        c.put("l", b"y" * 20),
+    ]
+    at_once, one_by_one = Store(), Store()
+    results = at_once.apply_batch(1, 1, entries)
+    assert results == [one_by_one.apply(index, 1, entry) for index, entry in enumerate(entries, 1)]
+    assert b"".join(iter(at_once.snapshot().read, b"")) == b"".join(iter(one_by_one.snapshot().read, b""))

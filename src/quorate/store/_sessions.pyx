@@ -186,7 +186,9 @@ cdef int session_open(StoreState *it, const command *what, Outcome *out) except 
     if what.label.length:
         memcpy(session.label, what.label.bytes, what.label.length)
     enlist(it, session)
-    return touch(it, session)
+    # Its row never changes its size, and is there from this entry on: the size of the store decides what is refused, and
+    # may not depend on when this node publishes.
+    return session_save(it, session)
 
 
 cdef int session_end(StoreState *it, const command *what, Outcome *out) except -1 nogil:
@@ -211,9 +213,21 @@ cdef int session_end(StoreState *it, const command *what, Outcome *out) except -
     return 0
 
 
-cdef int sessions_flush(StoreState *it) except -1 nogil:
+cdef int session_save(StoreState *it, const Session *session) except -1 nogil:
     cdef uint8_t key[8]
     cdef uint8_t row[SESSION_ROW_FIXED + 255]
+    store_be64(key, session.id)
+    store_le32(row, session.ttl_ms)
+    store_le64(row + 4, session.opened_ms)
+    store_le64(row + 12, session.applied)
+    store_le64(row + 20, session.mark)
+    memcpy(row + 28, session.nonce, NONCE_BYTES)
+    row[44] = session.label_length
+    memcpy(row + SESSION_ROW_FIXED, session.label, session.label_length)
+    return row_put(it, SESSIONS, key, 8, row, SESSION_ROW_FIXED + session.label_length)
+
+
+cdef int sessions_flush(StoreState *it) except -1 nogil:
     cdef Session *session
     cdef size_t i
     for i in range(it.dirty.size()):
@@ -221,15 +235,7 @@ cdef int sessions_flush(StoreState *it) except -1 nogil:
         if session == NULL or not session.dirty:
             continue
         session.dirty = 0
-        store_be64(key, session.id)
-        store_le32(row, session.ttl_ms)
-        store_le64(row + 4, session.opened_ms)
-        store_le64(row + 12, session.applied)
-        store_le64(row + 20, session.mark)
-        memcpy(row + 28, session.nonce, NONCE_BYTES)
-        row[44] = session.label_length
-        memcpy(row + SESSION_ROW_FIXED, session.label, session.label_length)
-        row_put(it, SESSIONS, key, 8, row, SESSION_ROW_FIXED + session.label_length)
+        session_save(it, session)
     it.dirty.clear()
     return 0
 
