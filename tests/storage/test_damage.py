@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from storage_support import SMALL, Content, OpenLog, content, fill
+from storage_support import SMALL, Content, OpenLog, content, fill, wait_until
 
 from quorate import StorageError
 from quorate.storage import replay
@@ -52,7 +52,9 @@ class Small:
         step([(2, b"\xff" * 90)], first_index=4)
         step([(2, b"tail" * 40), (2, b"\0" * 3)])
         log.directory.close()  # type: ignore[union-attr]
-        # The files as a crash leaves them: without the mark that closing would add.
+        # The files as a crash leaves them, without the mark that closing would add; and once the keeper has made its
+        # reserve, so that no file is renamed while it is copied.
+        wait_until(lambda: (path / "data" / "log" / "reserve").exists())
         self.directory = path / "crashed"
         shutil.copytree(path / "data", self.directory)
         log.close()
