@@ -141,6 +141,20 @@ def test_save_and_restore(tmp_path: Path) -> None:
         restore_snapshot(tmp_path / "backup", tmp_path / "new3", node=1, configuration=b"", fold=fold)
 
 
+def test_a_restore_that_fails_leaves_nothing_and_can_be_tried_again(tmp_path: Path) -> None:
+    save_snapshot(directory_with_data(tmp_path / "d"), tmp_path / "backup")
+
+    def broken(content: Iterator[bytes], entries: Iterable[tuple[int, int, int, bytes]], index: int) -> Iterator[bytes]:
+        yield next(content)
+        raise StorageError("the content is of a newer version")
+
+    with pytest.raises(StorageError, match="newer version"):
+        restore_snapshot(tmp_path / "backup", tmp_path / "new", node=1, configuration=b"", fold=broken)
+    assert list((tmp_path / "new").iterdir()) == []
+    restore_snapshot(tmp_path / "backup", tmp_path / "new", node=1, configuration=b"", fold=fold, segment_bytes=SMALL)
+    assert check_directory(tmp_path / "new").whole
+
+
 def test_save_carries_the_snapshot_on_to_what_is_committed(tmp_path: Path) -> None:
     path = tmp_path / "d"
     with Storage(path, node=3, segment_bytes=SMALL) as storage:

@@ -344,16 +344,24 @@ def restore_snapshot(
         meta: SnapshotMeta = reader.meta
         identity = Identity.new(cluster=cluster or secrets.token_bytes(16), node=node, name=name)
         term, index = meta.term + 1, meta.index + gap
-        _begin(
-            goal,
-            identity,
-            term=term,
-            index=index,
-            configuration=configuration,
-            content=fold(reader.chunks(), [], index),
-            content_format=meta.content_format,
-            segment_bytes=segment_bytes,
-        )
+        try:
+            _begin(
+                goal,
+                identity,
+                term=term,
+                index=index,
+                configuration=configuration,
+                content=fold(reader.chunks(), [], index),
+                content_format=meta.content_format,
+                segment_bytes=segment_bytes,
+            )
+        except ConfigError:  # another process has begun in it since it was seen empty
+            raise
+        except BaseException:
+            # Nothing half made stays, so that the same can be tried again; all that is in it was made here.
+            for each in list(goal.iterdir()) if goal.is_dir() else []:
+                shutil.rmtree(each) if each.is_dir() else each.unlink()
+            raise
     return NewCluster(identity, term, index, meta.index, meta.index)
 
 
