@@ -214,7 +214,7 @@ FOUND_BY_SCENARIOS = {"commit_beyond_match"}
 @pytest.mark.skipif(quorate.raft.BUILD == "release", reason="a release build cannot put bugs back")
 @pytest.mark.parametrize("mutation", FOUND_SOON)
 def test_a_known_bug_is_found(mutation: str) -> None:
-    found = find_violation(mutation, range(1, 20))
+    found = find_violation(mutation, range(1, 100))
     assert found is not None
     assert mutation in found.command
 
