@@ -340,6 +340,10 @@ cdef class Running:
             return made
         return Rejected("the leader refused the request")
 
+    cdef Pending asked(self, uint8_t kind, buffer *command, double timeout):
+        cdef Loop *loop = self.loop
+        return ask(self, loop.mail, loop.poll, &loop.ended, self.describe, kind, command, timeout)
+
     def propose(self, bytes data not None, double timeout):
         """Hands an encoded command in. Raises InvalidArgument if it is none; else a :class:`Pending`."""
         cdef command what
@@ -357,12 +361,12 @@ cdef class Running:
         copy = buffer_from(<const char *>data, len(data))
         if copy == NULL:
             raise MemoryError
-        return ask(self, self.loop, self.describe, REQUEST_PROPOSE, copy, timeout)
+        return self.asked(REQUEST_PROPOSE, copy, timeout)
 
     def barrier(self, double timeout):
         """Asks for an index up to which this node must have applied to read linearizably (dissertation §6.4)."""
         self.mine()
-        return ask(self, self.loop, self.describe, REQUEST_READ, NULL, timeout)
+        return self.asked(REQUEST_READ, NULL, timeout)
 
     def office(self):
         """(role, term, leader): what :meth:`wait_change` waits for to become another."""

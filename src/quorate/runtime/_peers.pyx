@@ -26,6 +26,7 @@ from quorate.raft._types cimport (
     buffer_release,
 )
 from quorate.runtime._structs cimport *
+from quorate.runtime._wire cimport KIND_HELLO, KIND_RAFT
 
 
 cdef extern from "<errno.h>" nogil:
@@ -37,8 +38,6 @@ cdef extern from "<errno.h>" nogil:
         ENOMEM
 
 cdef enum:
-    KIND_HELLO = 1
-    KIND_RAFT = 2
     HELLO_BYTES = 49       # u8 version, 16 bytes cluster, u64 node, u64 incarnation, u64 whom it wants, u64 zero for later
     HELLO_VERSION = 1
     CHUNK_FIRST = 1024     # for who has not said a hello

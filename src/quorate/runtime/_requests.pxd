@@ -3,7 +3,7 @@
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from quorate.raft._types cimport buffer
-from quorate.runtime._structs cimport Loop, Request
+from quorate.runtime._structs cimport Request, mailbox, poller
 
 cdef Request *request_new(uint8_t kind, buffer *command, uint64_t expires_at) except NULL
 cdef void request_release(Request *it) noexcept nogil
@@ -15,10 +15,14 @@ cdef void request_answer(
 
 cdef class Pending:
     cdef Request *it
-    cdef object node            # keeps the loop alive
-    cdef Loop *loop
-    cdef object describe        # of the node: makes an exception of an outcome
+    cdef object engine          # a node or a client; keeps its loop alive
+    cdef const int *ended       # of that loop
+    cdef object describe        # of the engine: makes an exception of an outcome
     cdef readonly double timeout
 
 
-cdef Pending ask(object node, Loop *loop, object describe, uint8_t kind, buffer *command, double timeout)
+# For any loop with a mailbox: `ended` is set once it has answered everything that it took.
+cdef Pending ask(
+    object engine, mailbox *mail, poller *poll, const int *ended, object describe, uint8_t kind, buffer *command,
+    double timeout,
+)

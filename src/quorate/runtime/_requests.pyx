@@ -90,22 +90,25 @@ cdef uint8_t request_wait(Request *it, double seconds) noexcept nogil:
     return outcome
 
 
-cdef Pending ask(object node, Loop *loop, object describe, uint8_t kind, buffer *command, double timeout):
+cdef Pending ask(
+    object engine, mailbox *mail, poller *poll, const int *ended, object describe, uint8_t kind, buffer *command,
+    double timeout,
+):
     """Puts a question into the mailbox. Takes over the command, whatever happens."""
     cdef Pending made = Pending.__new__(Pending)
     cdef int put
-    made.node = node
-    made.loop = loop
+    made.engine = engine
+    made.ended = ended
     made.describe = describe
     made.timeout = timeout
     made.it = request_new(kind, command, clock_microseconds() + <uint64_t>(timeout * 1e6))
-    put = mailbox_put(loop.mail, made.it)
+    put = mailbox_put(mail, made.it)
     if put == MAILBOX_WAKE:
-        poller_wake(loop.poll)
+        poller_wake(poll)
     elif put != MAILBOX_PUT:
         request_release(made.it)  # the loop's reference
         if put == MAILBOX_FULL:
-            raise Overloaded("the node's queue of requests is full; try again after a pause")
+            raise Overloaded("the queue of requests is full; try again after a pause")
         raise describe(OUTCOME_STOPPED_BEFORE, 0)
     return made
 
@@ -139,7 +142,7 @@ cdef class Pending:
                 # The loop has answered everything that it had; this came in behind its back.
                 outcome = OUTCOME_STOPPED_BEFORE
                 break
-            ended = flag_get(&self.loop.ended) != 0
+            ended = flag_get(self.ended) != 0
             if left <= 0 and not ended:
                 outcome = OUTCOME_EXPIRED
                 break

@@ -217,6 +217,14 @@ cdef extern from "quorate/runtime/structs.hpp" namespace "quorate" nogil:
 
     const uint8_t REQUEST_PROPOSE
     const uint8_t REQUEST_READ
+    const uint8_t REQUEST_QUERY
+    const uint8_t REQUEST_WATCH
+    const uint8_t REQUEST_AWAIT
+    const uint8_t REQUEST_RENEW
+    const uint8_t REQUEST_STATUS
+    const uint8_t REQUEST_MEMBERS
+    const uint8_t REQUEST_CHANGE
+    const uint8_t REQUEST_TRANSFER
 
     const uint8_t OUTCOME_PENDING
     const uint8_t OUTCOME_DONE
@@ -232,6 +240,7 @@ cdef extern from "quorate/runtime/structs.hpp" namespace "quorate" nogil:
     const uint8_t OUTCOME_CONNECTION_LOST
     const uint8_t OUTCOME_EXPIRED
     const uint8_t OUTCOME_STOPPED_AFTER
+    const uint8_t OUTCOME_UNREACHABLE
 
     cdef cppclass Request:
         uint32_t references

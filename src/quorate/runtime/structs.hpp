@@ -94,8 +94,21 @@ struct Peers {
 
 /* Requests ------------------------------------------------------------------------------------------------------- */
 
-enum RequestKind : uint8_t { REQUEST_PROPOSE = 1, REQUEST_READ };
+/* Also the numbers on the wire. */
+enum RequestKind : uint8_t {
+    REQUEST_PROPOSE = 1,
+    REQUEST_READ,
+    REQUEST_QUERY,
+    REQUEST_WATCH,
+    REQUEST_AWAIT,
+    REQUEST_RENEW,
+    REQUEST_STATUS,
+    REQUEST_MEMBERS,
+    REQUEST_CHANGE,
+    REQUEST_TRANSFER
+};
 
+/* Also the numbers on the wire: new ones come at the end. */
 enum Outcome : uint8_t {
     OUTCOME_PENDING = 0,
     OUTCOME_DONE,
@@ -112,7 +125,9 @@ enum Outcome : uint8_t {
     /* Handed on, and not known. */
     OUTCOME_CONNECTION_LOST,
     OUTCOME_EXPIRED,
-    OUTCOME_STOPPED_AFTER
+    OUTCOME_STOPPED_AFTER,
+    /* Of a client: no node could be reached, so that it never left this process. */
+    OUTCOME_UNREACHABLE
 };
 
 /* One question of a Python thread. Two hold it, the asker and the loop; the last one frees it. */

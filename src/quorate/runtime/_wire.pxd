@@ -1,0 +1,16 @@
+# The numbers of wire.hpp. Declarations only.
+
+from libc.stdint cimport uint8_t
+
+cdef extern from "quorate/runtime/wire.hpp" namespace "quorate" nogil:
+    const uint8_t KIND_HELLO
+    const uint8_t KIND_RAFT
+    const uint8_t KIND_CLIENT
+    const uint8_t KIND_WELCOME
+    const uint8_t KIND_ASK
+    const uint8_t KIND_ANSWER
+    const uint8_t KIND_NEWS
+    const uint8_t KIND_RENEW
+    const uint8_t KIND_RENEWED
+    const uint8_t KIND_REFUSAL
+    const uint8_t CLIENT_VERSION
