@@ -12,7 +12,9 @@ the clock is looked at, so that a leader's heartbeats that lie there count.
 
 from cpython.ref cimport PyObject
 from libc.stddef cimport size_t
+from cython.operator cimport dereference, preincrement
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libcpp.map cimport map as ordered_map
 
 from quorate.raft._step cimport raft_step
 from quorate.raft._types cimport (
@@ -24,13 +26,16 @@ from quorate.raft._types cimport (
     INSTALL_SNAPSHOT,
     LEADER,
     LEADER_CONNECTION_CLOSED,
+    MEMBERS_MAX,
     PERSISTED,
     RECEIVE,
     SNAPSHOT_FAILED,
     TICK,
     UNREACHABLE,
+    Core,
     Event,
     Message,
+    Progress,
     Update,
 )
 from quorate.runtime._answers cimport *
@@ -38,6 +43,7 @@ from quorate.runtime._disk cimport *
 from quorate.runtime._loop cimport *
 from quorate.runtime._peers cimport *
 from quorate.runtime._structs cimport *
+from quorate.store._state cimport StoreState
 
 from quorate.errors import InvariantBroken, NodeFailed
 
@@ -317,8 +323,31 @@ cdef int publish(Loop *it) except -1 nogil:
     status.output_bytes = peers_queued(&it.peers)
     for i in range(COUNTERS):
         status.counters[i] = it.peers.counters[i]
+    status.sessions = (<StoreState *>it.store).sessions.size()
+    status.log_entries = it.core.log.last_index - it.core.log.snapshot_index
+    status.log_bytes = it.core.log.payload_bytes
+    publish_followers(it.core, status)
     pthread_mutex_unlock(&it.lock)
     return 0
+
+
+cdef void publish_followers(Core *core, Figures *status) noexcept nogil:
+    cdef ordered_map[uint64_t, Progress].iterator at
+    cdef Progress *known
+    cdef Follower *one
+    status.followers_count = 0
+    if core.role != LEADER:
+        return
+    at = core.progress.begin()
+    while at != core.progress.end() and status.followers_count < MEMBERS_MAX:
+        known = &dereference(at).second
+        one = &status.followers[status.followers_count]
+        one.id = dereference(at).first
+        one.match_index = known.match_index
+        one.heard_at = known.last_response
+        one.learner = known.learner
+        status.followers_count += 1
+        preincrement(at)
 
 
 # The thread ----------------------------------------------------------------------------------------------------------------

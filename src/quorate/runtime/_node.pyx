@@ -404,11 +404,13 @@ cdef class Running:
     def status(self):
         """Figures of the loop as of its last turn."""
         cdef Figures seen
+        cdef uint32_t each
         cdef int i
         self.mine()
         pthread_mutex_lock(&self.loop.lock)
         seen = self.loop.status
         pthread_mutex_unlock(&self.loop.lock)
+        now = clock_microseconds()
         return {
             "running": self.alive,
             "role": ROLES[seen.role],
@@ -425,9 +427,29 @@ cdef class Running:
             "queues": {"requests": mailbox_size(self.loop.mail), "pending": seen.pending, "writes": seen.writes,
                        "held": seen.held, "backlog": seen.backlog, "output_bytes": seen.output_bytes},
             "disk": {"durable": self.log.durable, "full": bool(seen.disk_full), **self.log.statistics},
+            "followers": {
+                self.names.get(seen.followers[each].id, str(seen.followers[each].id)): {
+                    "match": seen.followers[each].match_index,
+                    "lag": seen.last_index - min(seen.followers[each].match_index, seen.last_index),
+                    "silent": (now - seen.followers[each].heard_at) / 1e6 if seen.followers[each].heard_at else None,
+                    "learner": bool(seen.followers[each].learner),
+                }
+                for each in range(seen.followers_count)
+            },
+            "sessions": seen.sessions,
+            "memory": {"resident": resident_bytes(), "log_bytes": seen.log_bytes, "log_entries": seen.log_entries},
             "turns": seen.turns,
             "steps": seen.steps,
         }
+
+
+def resident_bytes():
+    """Memory that this process occupies, or None where the system does not say."""
+    try:
+        with open("/proc/self/statm", "rb") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGESIZE")
+    except OSError:
+        return None
 
 
 cdef inline bint same_office(Loop *it, uint64_t role, uint64_t term, uint64_t leader) noexcept nogil:

@@ -285,6 +285,12 @@ cdef extern from "quorate/runtime/structs.hpp" namespace "quorate" nogil:
         vector[Message] messages
         Held()
 
+    cdef cppclass Follower:
+        uint64_t id
+        uint64_t match_index
+        uint64_t heard_at
+        cbool learner
+
     cdef cppclass Figures:
         uint8_t role
         cbool disk_full
@@ -305,7 +311,12 @@ cdef extern from "quorate/runtime/structs.hpp" namespace "quorate" nogil:
         uint64_t connected
         uint64_t strangers
         uint64_t output_bytes
+        uint64_t sessions
+        uint64_t log_entries
+        uint64_t log_bytes
         uint64_t *counters
+        uint32_t followers_count
+        Follower *followers
         Figures()
 
     const uint8_t FAILURE_NONE

@@ -12,6 +12,7 @@
 
 #include <pthread.h>
 
+#include "base.h"
 #include "mailbox.h"
 #include "net.h"
 #include "poller.h"
@@ -180,6 +181,12 @@ struct Held {
     std::vector<Message> messages;
 };
 
+/* What a leader knows of another member. */
+struct Follower {
+    uint64_t id, match_index, heard_at; /* heard_at: 0 if nothing of this term came from it */
+    bool learner;
+};
+
 /* What others may know of the loop; written at the end of each turn. */
 struct Figures {
     uint8_t role = 0;
@@ -193,7 +200,11 @@ struct Figures {
     uint64_t connected = 0;     /* members that messages can be sent to */
     uint64_t strangers = 0;
     uint64_t output_bytes = 0;  /* encoded and not sent */
+    uint64_t sessions = 0;
+    uint64_t log_entries = 0, log_bytes = 0; /* kept in memory */
     uint64_t counters[COUNTERS] = {};
+    uint32_t followers_count = 0;            /* 0 unless this node leads */
+    Follower followers[MEMBERS_MAX];
 };
 
 enum Failure : uint8_t { FAILURE_NONE = 0, FAILURE_RAISED, FAILURE_DISK, FAILURE_INVARIANT, FAILURE_POLLER, FAILURE_LOG_RULE };

@@ -27,6 +27,15 @@ cdef extern from "entry.h" nogil:
     void entry_release(entry *it)
 
 
+cdef extern from "histogram.h" nogil:
+    ctypedef struct histogram:
+        uint64_t total
+        uint64_t sum
+        uint64_t most
+    void histogram_add(histogram *it, uint64_t value)
+    uint64_t histogram_quantile(const histogram *it, uint32_t thousandths)
+
+
 cdef extern from "crc32c.h" nogil:
     uint32_t crc32c(uint32_t crc, const void *bytes, size_t length)
 

@@ -31,6 +31,8 @@ from quorate.storage._csrc cimport (
     buffer_release,
     entry,
     getpid,
+    histogram,
+    histogram_quantile,
     pthread_mutex_lock,
     pthread_mutex_unlock,
     record_is_zero,
@@ -295,13 +297,19 @@ cdef class Log:
 
     @property
     def statistics(self):
-        """How much was written since opening: a dict of ``batches`` and ``bytes``."""
-        cdef uint64_t batches, written
+        """What was written since opening: ``batches``, ``bytes``, and how long fdatasync took, in microseconds:
+        ``sync_p50_us`` and ``sync_p99_us`` of the last few thousand (within 7 %), ``sync_max_us``, ``sync_sum_us`` and
+        ``syncs``, how many there were, since opening."""
+        cdef uint64_t batches, written, syncs, total, most, middle, late
+        cdef histogram *times = &self.wal.sync_times
         mine(self)
         pthread_mutex_lock(&self.wal.lock)
         batches, written = self.wal.batches, self.wal.bytes_written
+        syncs, total, most = times.total, times.sum, times.most
+        middle, late = histogram_quantile(times, 500), histogram_quantile(times, 990)
         pthread_mutex_unlock(&self.wal.lock)
-        return {"batches": batches, "bytes": written}
+        return {"batches": batches, "bytes": written, "syncs": syncs, "sync_sum_us": total, "sync_max_us": most,
+                "sync_p50_us": min(middle, most), "sync_p99_us": min(late, most)}
 
     @property
     def durable(self):

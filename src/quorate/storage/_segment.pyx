@@ -19,6 +19,7 @@ from libcpp cimport bool as cbool
 from libcpp.string cimport string
 
 from quorate.storage._csrc cimport (
+    CLOCK_MONOTONIC,
     RECORD_BASE,
     RECORD_ENDS_BATCH,
     RECORD_ENTRY,
@@ -28,6 +29,8 @@ from quorate.storage._csrc cimport (
     RECORD_SEAL,
     SEGMENT_FORMAT,
     SEGMENT_HEADER,
+    clock_gettime,
+    histogram_add,
     iovec,
     pthread_cond_broadcast,
     pthread_cond_signal,
@@ -43,6 +46,7 @@ from quorate.storage._csrc cimport (
     segment_encode_header,
     segment_header,
     store_le64,
+    timespec,
 )
 from quorate.storage._io cimport (
     io_allocate,
@@ -208,10 +212,19 @@ cdef int flush(Wal *wal) noexcept nogil:
 cdef int flush_and_sync(Wal *wal) noexcept nogil:
     cdef string path
     cdef int result
+    cdef timespec begin
+    cdef timespec end
     if flush(wal) < 0:
         return -1
     if wal.sync:
+        clock_gettime(CLOCK_MONOTONIC, &begin)
         result = io_sync(wal.faults, wal.fd)
+        clock_gettime(CLOCK_MONOTONIC, &end)
+        pthread_mutex_lock(&wal.lock)
+        histogram_add(
+            &wal.sync_times, <uint64_t>((end.tv_sec - begin.tv_sec) * 1000000 + (end.tv_nsec - begin.tv_nsec) // 1000)
+        )
+        pthread_mutex_unlock(&wal.lock)
         if result < 0:
             path = segment_path(wal, wal.sequence)
             return log_fail(wal, result, b"fdatasync of the log", path.c_str(), wal.flushed)

@@ -6,7 +6,7 @@ from libcpp.string cimport string
 from libcpp.vector cimport vector
 
 from quorate.storage._csrc cimport (
-    entry, iovec, pthread_cond_t, pthread_mutex_t, pthread_t, record, record_cursor, segment_header
+    entry, histogram, iovec, pthread_cond_t, pthread_mutex_t, pthread_t, record, record_cursor, segment_header
 )
 from quorate.storage._io cimport FaultTable
 
@@ -109,6 +109,7 @@ cdef cppclass Wal:
     string error_path
     uint64_t error_offset
     uint64_t batches            # statistics
+    histogram sync_times        # microseconds of each fdatasync of a batch
     uint64_t bytes_written
 
     # The keeper's own.

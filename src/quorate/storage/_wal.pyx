@@ -19,6 +19,7 @@ answer to wal_submit, and not in the middle of a write.
 from libc.errno cimport ENOENT
 from libc.stdint cimport int64_t, uint8_t, uint64_t
 from libc.stdlib cimport free, malloc
+from libc.string cimport memset
 from libcpp cimport bool as cbool
 from libcpp.string cimport string
 
@@ -120,6 +121,7 @@ cdef Wal *wal_new() except NULL:
     wal.error_what = b""
     wal.error_offset = 0
     wal.batches = wal.bytes_written = 0
+    memset(&wal.sync_times, 0, sizeof(wal.sync_times))
     wal.fd = -1
     wal.sequence = wal.flushed = wal.wanted_commit = 0
     wal.salt = 0
