@@ -25,6 +25,8 @@ MESSAGE_ENTRIES_MAX: Final = 65_536
 """Most entries in one message between nodes."""
 MEMBERS_MAX: Final = 64
 """Most members of one group: voters of both halves of a joint configuration, and learners."""
+MEMBER_PLACE_MAX: Final = 512
+"""Most bytes that a configuration says of a member: its name and its address."""
 
 # Keys and values
 KEY_BYTES_MAX: Final = 4096

@@ -25,6 +25,7 @@ from quorate.raft import (
     ForgetLeader,
     LeaderConnectionClosed,
     Message,
+    MoveMember,
     Persisted,
     Propose,
     ProposeChange,
@@ -94,7 +95,10 @@ def entry_lists(draw: Any, first: int | None = None) -> list[Entry]:
 def configurations(draw: Any) -> Configuration:
     ids = draw(st.lists(st.integers(1, 9), min_size=1, max_size=6, unique=True))
     cut = draw(st.integers(1, len(ids)))
-    return Configuration(index=draw(small), incoming=tuple(sorted(ids[:cut])), learners=tuple(sorted(ids[cut:])))
+    places = tuple((id, draw(st.binary(min_size=1, max_size=9))) for id in sorted(ids) if id % 2)
+    return Configuration(
+        index=draw(small), incoming=tuple(sorted(ids[:cut])), learners=tuple(sorted(ids[cut:])), places=places
+    )
 
 
 @st.composite
@@ -133,6 +137,7 @@ def events(members: Any = u64, numbers: Any = u64) -> Any:
         st.builds(AddVoter, st.integers(1, 9), st.sampled_from([0, 7])),
         st.builds(AddLearner, st.integers(1, 9), st.sampled_from([0, 7])),
         st.builds(RemoveMember, st.integers(1, 9)),
+        st.builds(MoveMember, st.integers(1, 9), st.binary(max_size=9)),
     )
     payload = st.binary(max_size=9)
     changes = st.lists(change, min_size=1, max_size=3).map(tuple)

@@ -25,6 +25,7 @@ from quorate.raft._types cimport (
     INSTALL_SNAPSHOT,
     JOINT_MODES,
     LEADER,
+    MEMBER_PLACE_MAX,
     MEMBERS_MAX,
     MESSAGE_ENTRIES_MAX,
     MESSAGE_TYPES,
@@ -339,6 +340,8 @@ cdef int put_event(vector[uint8_t] *out, const NativeEvent *it) except -1 nogil:
         put_byte(out, it.changes[i].type)
         put(out, it.changes[i].id)
         put(out, it.changes[i].incarnation)
+        put(out, it.changes[i].place.size())
+        put_bytes(out, <const uint8_t *>it.changes[i].place.data(), it.changes[i].place.size())
     if it.type == RECEIVE:
         message_encode(it.message, out)
     return 0
@@ -351,7 +354,7 @@ cdef object get_event(Reader *reader):
     cdef MessageHandle handle
     cdef Message message
     cdef Change change
-    cdef uint64_t i, count
+    cdef uint64_t i, count, size
     if reader.bad or type == 0:
         reader.bad = True
         return None
@@ -371,6 +374,12 @@ cdef object get_event(Reader *reader):
         change.type = get_byte(reader, CHANGE_TYPES - 1)
         change.id = get(reader)
         change.incarnation = get(reader)
+        size = get_at_most(reader, MEMBER_PLACE_MAX)
+        if reader.bad or size > <uint64_t>(reader.end - reader.at):
+            reader.bad = True
+            return None
+        change.place.assign(<const char *>reader.at, size)
+        reader.at += size
         if change.type == 0:
             reader.bad = True
         made.native.changes.push_back(change)

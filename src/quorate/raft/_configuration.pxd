@@ -1,6 +1,7 @@
 # Cluster configurations: who decides, what a change makes of them, and their bytes in the log.
 
 from libc.stdint cimport uint8_t, uint64_t
+from libcpp.string cimport string
 from libcpp.vector cimport vector
 
 from quorate.raft._types cimport Change, Configuration, EntryRef
@@ -11,6 +12,10 @@ cdef bint is_voter(const Configuration *it, uint64_t id) noexcept nogil
 cdef bint is_member(const Configuration *it, uint64_t id) noexcept nogil
 cdef uint64_t incarnation_of(const Configuration *it, uint64_t id) noexcept nogil
 cdef int bind_incarnation(Configuration *it, uint64_t id, uint64_t incarnation) except -1 nogil
+# What the configuration says of a member; NULL if nothing.
+cdef const string *place_of(const Configuration *it, uint64_t id) noexcept nogil
+# An empty place takes it away.
+cdef int put_place(Configuration *it, uint64_t id, const string &place) except -1 nogil
 cdef bint configuration_valid(const Configuration *it) noexcept nogil
 cdef int configuration_change(
     const Configuration *current, const vector[Change] *changes, int mode, Configuration *result

@@ -2,10 +2,13 @@
 # distutils: sources = csrc/buffer.c
 """Cluster configurations (Raft §6, dissertation §4): who decides, what a change makes of them, and their byte form.
 
-Pure functions over :class:`Configuration`. Knows nothing of logs, terms or progress.
+Pure functions over :class:`Configuration`. Knows nothing of logs, terms or progress, nor what the place of a member says:
+bytes that its owner put there (a name and an address), which change along with the members and are carried by snapshots.
 """
 
 from libc.stdint cimport uint8_t, uint16_t, uint64_t
+from libc.string cimport memcpy
+from libcpp.string cimport string
 from libcpp.utility cimport pair
 from libcpp.vector cimport vector
 
@@ -14,7 +17,9 @@ from quorate.raft._types cimport (
     ADD_VOTER,
     JOINT_AUTO,
     JOINT_LEAVE,
+    MEMBER_PLACE_MAX,
     MEMBERS_MAX,
+    MOVE_MEMBER,
     REMOVE_MEMBER,
     Change,
     Configuration,
@@ -36,6 +41,7 @@ cdef extern from "base.h" nogil:
 
 cdef enum:
     FORM = 1
+    FORM_PLACES = 2  # the same, with places behind it
     HEADER = 12
 
 
@@ -111,6 +117,36 @@ cdef int bind_incarnation(Configuration *it, uint64_t id, uint64_t incarnation) 
     return 0
 
 
+cdef const string *place_of(const Configuration *it, uint64_t id) noexcept nogil:
+    cdef size_t i
+    for i in range(it.places.size()):
+        if it.places[i].first == id:
+            return &it.places[i].second
+    return NULL
+
+
+cdef int put_place(Configuration *it, uint64_t id, const string &place) except -1 nogil:
+    cdef pair[uint64_t, string] made
+    cdef size_t i, kept = 0
+    for i in range(it.places.size()):
+        if it.places[i].first != id:
+            if kept != i:
+                it.places[kept] = it.places[i]
+            kept += 1
+    it.places.resize(kept)
+    if place.empty():
+        return 0
+    made.first = id
+    made.second = place
+    it.places.push_back(made)
+    i = kept
+    while i > 0 and it.places[i - 1].first > id:
+        it.places[i] = it.places[i - 1]
+        i -= 1
+    it.places[i] = made
+    return 0
+
+
 cdef bint strictly_sorted(const vector[uint64_t] *ids) noexcept nogil:
     cdef size_t i
     for i in range(ids.size()):
@@ -143,6 +179,11 @@ cdef bint configuration_valid(const Configuration *it) noexcept nogil:
             return False
         if i > 0 and it.incarnations[i - 1].first >= it.incarnations[i].first:
             return False
+    for i in range(it.places.size()):
+        if it.places[i].second.empty() or it.places[i].second.size() > MEMBER_PLACE_MAX:
+            return False
+        if not is_member(it, it.places[i].first) or (i > 0 and it.places[i - 1].first >= it.places[i].first):
+            return False
     return True
 
 
@@ -158,13 +199,20 @@ cdef int leave_joint(Configuration *it) except -1 nogil:
 
 
 cdef int forget_strangers(Configuration *it) except -1 nogil:
-    """Drop the bindings of ids that are members no more, so that they can come back as somebody else."""
+    """Drop what is said of ids that are members no more, so that they can come back as somebody else."""
     cdef size_t i, kept = 0
     for i in range(it.incarnations.size()):
         if is_member(it, it.incarnations[i].first):
             it.incarnations[kept] = it.incarnations[i]
             kept += 1
     it.incarnations.resize(kept)
+    kept = 0
+    for i in range(it.places.size()):
+        if is_member(it, it.places[i].first):
+            if kept != i:
+                it.places[kept] = it.places[i]
+            kept += 1
+    it.places.resize(kept)
     return 0
 
 
@@ -207,8 +255,13 @@ cdef int configuration_change(
             remove_id(&result.incoming, change.id)
             remove_id(&result.learners, change.id)
             remove_id(&result.learners_next, change.id)
+        elif change.type == MOVE_MEMBER:
+            if not is_member(result, change.id) or change.place.empty():
+                return 0
         else:
             return 0
+        if change.type != REMOVE_MEMBER and not change.place.empty():
+            put_place(result, change.id, change.place)
         if change.type != REMOVE_MEMBER and change.incarnation:
             if incarnation_of(current, change.id) not in (0, change.incarnation):
                 # Another incarnation is another member, of a learner too: what the leader counts for the old one is not
@@ -230,11 +283,17 @@ cdef int configuration_change(
     return configuration_valid(result)
 
 
-# Byte form: version, flags, five counts of 16 bits, then ids of 64 bits, all little-endian.
+# Byte form: version, flags, five counts of 16 bits, then ids of 64 bits, all little-endian. Where places are known, version 2:
+# behind it 16 bits how many, and of each 64 bits whose, 16 bits how long, and its bytes.
 
 cdef size_t configuration_size(const Configuration *it) noexcept nogil:
-    return HEADER + 8 * (it.incoming.size() + it.outgoing.size() + it.learners.size() + it.learners_next.size()
-                         + 2 * it.incarnations.size())
+    cdef size_t i, size = HEADER + 8 * (it.incoming.size() + it.outgoing.size() + it.learners.size()
+                                        + it.learners_next.size() + 2 * it.incarnations.size())
+    if not it.places.empty():
+        size += 2
+        for i in range(it.places.size()):
+            size += 10 + it.places[i].second.size()
+    return size
 
 
 cdef uint8_t *write_ids(const vector[uint64_t] *ids, uint8_t *at) noexcept nogil:
@@ -247,7 +306,7 @@ cdef uint8_t *write_ids(const vector[uint64_t] *ids, uint8_t *at) noexcept nogil
 
 cdef void configuration_write(const Configuration *it, uint8_t *at) noexcept nogil:
     cdef size_t i
-    at[0] = FORM
+    at[0] = FORM if it.places.empty() else FORM_PLACES
     at[1] = 1 if it.auto_leave else 0
     store_le16(at + 2, <uint16_t>it.incoming.size())
     store_le16(at + 4, <uint16_t>it.outgoing.size())
@@ -262,6 +321,15 @@ cdef void configuration_write(const Configuration *it, uint8_t *at) noexcept nog
         store_le64(at, it.incarnations[i].first)
         store_le64(at + 8, it.incarnations[i].second)
         at += 16
+    if it.places.empty():
+        return
+    store_le16(at, <uint16_t>it.places.size())
+    at += 2
+    for i in range(it.places.size()):
+        store_le64(at, it.places[i].first)
+        store_le16(at + 8, <uint16_t>it.places[i].second.size())
+        memcpy(at + 10, it.places[i].second.data(), it.places[i].second.size())
+        at += 10 + it.places[i].second.size()
 
 
 cdef int configuration_encode(const Configuration *it, EntryRef *result) except -1 nogil:
@@ -297,13 +365,39 @@ cdef const uint8_t *read_ids(const uint8_t *at, size_t count, vector[uint64_t] *
     return at
 
 
+cdef Py_ssize_t read_places(const uint8_t *at, size_t length, Configuration *result) except -2 nogil:
+    """Bytes of the places at ``at``, or -1 if they are none."""
+    cdef size_t i, count, size, used = 2
+    cdef pair[uint64_t, string] made
+    if length < 2:
+        return -1
+    count = load_le16(at)
+    if count == 0 or count > MEMBERS_MAX:
+        return -1
+    for i in range(count):
+        if length - used < 10:
+            return -1
+        made.first = load_le64(at + used)
+        size = load_le16(at + used + 8)
+        used += 10
+        if size > length - used:
+            return -1
+        made.second.assign(<const char *>at + used, size)
+        result.places.push_back(made)
+        used += size
+    return <Py_ssize_t>used
+
+
 cdef Py_ssize_t configuration_decode(const uint8_t *at, size_t length, Configuration *result) except -2 nogil:
     """Read a byte form; returns its length, or -1 if the bytes are not one."""
     cdef size_t counts[5]
     cdef size_t i, total = 0
+    cdef Py_ssize_t places = 0
+    cdef uint8_t form
     cdef pair[uint64_t, uint64_t] bound
-    if length < HEADER or at[0] != FORM or at[1] > 1:
+    if length < HEADER or at[0] not in (FORM, FORM_PLACES) or at[1] > 1:
         return -1
+    form = at[0]
     for i in range(5):
         counts[i] = load_le16(at + 2 + 2 * i)
         if counts[i] > MEMBERS_MAX:
@@ -322,9 +416,14 @@ cdef Py_ssize_t configuration_decode(const uint8_t *at, size_t length, Configura
         bound.second = load_le64(at + 8)
         result.incarnations.push_back(bound)
         at += 16
+    result.places.clear()
+    if form == FORM_PLACES:
+        places = read_places(at, length - HEADER - total, result)
+        if places < 0:
+            return -1
     if not configuration_valid(result):
         return -1
-    return <Py_ssize_t>(HEADER + total)
+    return <Py_ssize_t>(HEADER + total) + places
 
 
 cdef tuple tuple_of(const vector[uint64_t] *ids):
@@ -339,6 +438,7 @@ cdef object configuration_object(uint64_t index, const Configuration *it):
         index, tuple_of(&it.incoming), tuple_of(&it.outgoing), tuple_of(&it.learners), tuple_of(&it.learners_next),
         it.auto_leave, tuple([(it.incarnations[i].first, it.incarnations[i].second)
                               for i in range(it.incarnations.size())]),
+        tuple([(it.places[i].first, it.places[i].second) for i in range(it.places.size())]),
     )
 
 
@@ -359,6 +459,9 @@ cdef int configuration_from_object(object source, Configuration *result) except 
     result.incarnations.clear()
     for member, incarnation in source.incarnations:
         bind_incarnation(result, member, incarnation)
+    result.places.clear()
+    for member, place in source.places:
+        put_place(result, member, place)
     if not configuration_valid(result):
         raise InvalidArgument(f"{source!r} is not a configuration: ids are at least 1, learners are no voters, at most "
                               f"{MEMBERS_MAX} members, and somebody must decide")
@@ -394,11 +497,13 @@ def change_configuration(current, changes, joint="auto"):
         change.type = CHANGE_TYPE[type(each).__name__]
         change.id = each.id
         change.incarnation = getattr(each, "incarnation", 0)
+        change.place = getattr(each, "place", b"")
         native.push_back(change)
     if not configuration_change(&before, &native, JOINT_MODE[joint], &after):
         raise InvalidArgument(f"{list(changes)} with joint={joint!r} cannot be applied to {current}")
     return configuration_object(current.index, &after)
 
 
-CHANGE_TYPE = {"AddVoter": ADD_VOTER, "AddLearner": ADD_LEARNER, "RemoveMember": REMOVE_MEMBER}
+CHANGE_TYPE = {"AddVoter": ADD_VOTER, "AddLearner": ADD_LEARNER, "RemoveMember": REMOVE_MEMBER,
+               "MoveMember": MOVE_MEMBER}
 JOINT_MODE = {"auto": JOINT_AUTO, "explicit": 1, "leave": JOINT_LEAVE}

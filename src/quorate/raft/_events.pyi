@@ -4,9 +4,9 @@ from typing import Literal, TypeAlias, final
 from typing_extensions import Buffer
 
 from quorate.raft._messages import Message
-from quorate.raft.types import AddLearner, AddVoter, RemoveMember
+from quorate.raft.types import AddLearner, AddVoter, MoveMember, RemoveMember
 
-Change: TypeAlias = AddVoter | AddLearner | RemoveMember
+Change: TypeAlias = AddVoter | AddLearner | RemoveMember | MoveMember
 CHANGE_NUMBER: dict[type, int]
 JOINT_NAMES: tuple[str, ...]
 

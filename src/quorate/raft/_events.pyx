@@ -18,6 +18,8 @@ from quorate.raft._types cimport (
     DISK_STALLED,
     FORGET_LEADER,
     LEADER_CONNECTION_CLOSED,
+    MEMBER_PLACE_MAX,
+    MOVE_MEMBER,
     PERSISTED,
     PROPOSE,
     PROPOSE_CHANGE,
@@ -33,10 +35,11 @@ from quorate.raft._types cimport (
 )
 
 from quorate.errors import InvalidArgument
-from quorate.raft.types import AddLearner, AddVoter, RemoveMember
+from quorate.raft.types import AddLearner, AddVoter, MoveMember, RemoveMember
 
 
-CHANGE_NUMBER = {AddVoter: ADD_VOTER, AddLearner: ADD_LEARNER, RemoveMember: REMOVE_MEMBER}
+CHANGE_NUMBER = {AddVoter: ADD_VOTER, AddLearner: ADD_LEARNER, RemoveMember: REMOVE_MEMBER,
+                 MoveMember: MOVE_MEMBER}
 JOINT_NAMES = ("auto", "explicit", "leave")
 
 
@@ -116,7 +119,8 @@ cdef class Propose(Event):
 
 @cython.final
 cdef class ProposeChange(Event):
-    """Change who the members are: a sequence of AddVoter, AddLearner, RemoveMember (Raft §6; dissertation §4).
+    """Change who the members are: a sequence of AddVoter, AddLearner, RemoveMember, MoveMember (Raft §6;
+    dissertation §4).
 
     ``joint="auto"``: one voter more or less is a simple change, anything else goes through a joint configuration, which the
     leader leaves by itself. ``"explicit"``: joint in any case, and left only by ``ProposeChange(joint="leave")``.
@@ -134,10 +138,14 @@ cdef class ProposeChange(Event):
         self.native.mode = <unsigned char>JOINT_NAMES.index(joint)
         for each in changes:
             if type(each) not in CHANGE_NUMBER:
-                raise InvalidArgument(f"{each!r} is no change; there are AddVoter, AddLearner and RemoveMember")
+                raise InvalidArgument(f"{each!r} is no change; there are AddVoter, AddLearner, RemoveMember and "
+                                      "MoveMember")
             change.type = CHANGE_NUMBER[type(each)]
             change.id = each.id
             change.incarnation = getattr(each, "incarnation", 0)
+            change.place = getattr(each, "place", b"")
+            if change.place.size() > MEMBER_PLACE_MAX:
+                raise InvalidArgument(f"a place has at most {MEMBER_PLACE_MAX} bytes, not {change.place.size()}")
             self.native.changes.push_back(change)
 
     @property
@@ -146,9 +154,12 @@ cdef class ProposeChange(Event):
         for i in range(self.native.changes.size()):
             if self.native.changes[i].type == REMOVE_MEMBER:
                 found.append(RemoveMember(self.native.changes[i].id))
+            elif self.native.changes[i].type == MOVE_MEMBER:
+                found.append(MoveMember(self.native.changes[i].id, self.native.changes[i].place))
             else:
                 kind = AddVoter if self.native.changes[i].type == ADD_VOTER else AddLearner
-                found.append(kind(self.native.changes[i].id, self.native.changes[i].incarnation))
+                found.append(kind(self.native.changes[i].id, self.native.changes[i].incarnation,
+                                  self.native.changes[i].place))
         return tuple(found)
 
     @property

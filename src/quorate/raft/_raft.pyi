@@ -29,6 +29,7 @@ class Raft:
         log: RaftLog | None = None,
         applied: int = 0,
         incarnation: int = 0,
+        places: Mapping[int, bytes] | None = None,
         mutation: str | None = None,
     ) -> Raft: ...
     def step(self, event: Event, /) -> Update: ...

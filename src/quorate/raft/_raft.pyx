@@ -30,6 +30,7 @@ from quorate.raft._log cimport (
 from quorate.raft._snapshots cimport recently_heard
 from quorate.raft._step cimport raft_step
 from quorate.raft._types cimport (
+    MEMBER_PLACE_MAX,
     PROBE,
     QUORATE_BUILD_NAME,
     READ_TOKEN_REUSED,
@@ -130,6 +131,7 @@ cdef class Raft:
     * ``hard_state``, ``log``, ``applied``: what an earlier life left, so that a restart is a constructor call. ``log`` is a
       :class:`RaftLog`, which is taken over; ``applied`` is the index that the state machine already contains.
     * ``incarnation``: of this node's memory (its data directory); 0 if identities are not used.
+    * ``places``: a mapping of ids to bytes that a leader puts into the configuration for members of which it says nothing.
 
     Raises :class:`~quorate.errors.InvalidArgument` for members or state that cannot be.
 
@@ -150,7 +152,8 @@ cdef class Raft:
     """
 
     def __cinit__(self, uint64_t id, *, voters, learners=(), uint64_t seed, uint64_t now=0, uint64_t group=0, config=None,
-                  hard_state=None, RaftLog log=None, uint64_t applied=0, uint64_t incarnation=0, mutation=None):
+                  hard_state=None, RaftLog log=None, uint64_t applied=0, uint64_t incarnation=0, places=None,
+                  mutation=None):
         cdef Core *core = new Core()
         cdef Configuration *bootstrap
         self.core = core
@@ -197,6 +200,10 @@ cdef class Raft:
             if not configuration_valid(bootstrap):
                 raise InvalidArgument(f"voters={sorted(voters)} and learners={sorted(learners)} are no configuration: ids "
                                       "are at least 1 and named once, learners are no voters, and somebody must decide")
+        for each, place in ({} if places is None else places).items():
+            if not 0 < len(place) <= MEMBER_PLACE_MAX:
+                raise InvalidArgument(f"a place has 1 to {MEMBER_PLACE_MAX} bytes, not {len(place)}")
+            core.known_places[each] = place
         take_log(&core.log, &log.log)
         log.taken = True
         core.current_term = term

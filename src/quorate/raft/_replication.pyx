@@ -9,6 +9,7 @@ sends ahead without waiting, within limits; *snapshot* waits for one. Knows noth
 from cython.operator cimport dereference, postincrement
 from libc.stdint cimport uint64_t
 from libcpp.map cimport map as ordered_map
+from libcpp.string cimport string
 from libcpp.vector cimport vector
 
 from quorate.raft._configuration cimport (
@@ -18,6 +19,8 @@ from quorate.raft._configuration cimport (
     incarnation_of,
     is_member,
     is_voter,
+    place_of,
+    put_place,
 )
 from quorate.raft._core cimport (
     MATCH,
@@ -236,6 +239,7 @@ cdef int keep_configuration(Core *core, Update *update) except -1 nogil:
     cdef Configuration next
     cdef vector[Change] none
     cdef ordered_map[uint64_t, uint64_t].iterator heard
+    cdef ordered_map[uint64_t, string].iterator known
     cdef bint news = False
     if core.role != LEADER or core.configuration_index > core.commit_index:
         return 0
@@ -264,6 +268,13 @@ cdef int keep_configuration(Core *core, Update *update) except -1 nogil:
             news = True
         postincrement(heard)
     core.heard_incarnations.clear()
+    known = core.known_places.begin()
+    while known != core.known_places.end():
+        # A log of before places were kept, or a directory that was restored: say what was given at the start.
+        if is_member(it, dereference(known).first) and place_of(it, dereference(known).first) == NULL:
+            put_place(&next, dereference(known).first, dereference(known).second)
+            news = True
+        postincrement(known)
     if news or core.configuration_index == 0:
         append_configuration(core, &next)
         return send_appends(core, update)

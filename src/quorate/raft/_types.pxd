@@ -5,6 +5,7 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libcpp cimport bool
 from libcpp.deque cimport deque
 from libcpp.map cimport map as ordered_map
+from libcpp.string cimport string
 from libcpp.utility cimport pair
 from libcpp.vector cimport vector
 
@@ -12,6 +13,7 @@ from libcpp.vector cimport vector
 cdef extern from "base.h" nogil:
     const uint64_t ENTRY_BYTES_MAX
     const uint64_t MEMBERS_MAX
+    const uint64_t MEMBER_PLACE_MAX
     const uint64_t MESSAGE_ENTRIES_MAX
 
 
@@ -59,6 +61,7 @@ cdef extern from "quorate/raft/structs.hpp" namespace "quorate" nogil:
         vector[uint64_t] learners
         vector[uint64_t] learners_next
         vector[pair[uint64_t, uint64_t]] incarnations
+        vector[pair[uint64_t, string]] places
         bool auto_leave
         Configuration()
 
@@ -129,6 +132,7 @@ cdef extern from "quorate/raft/structs.hpp" namespace "quorate" nogil:
     const uint8_t ADD_VOTER
     const uint8_t ADD_LEARNER
     const uint8_t REMOVE_MEMBER
+    const uint8_t MOVE_MEMBER
     const uint8_t CHANGE_TYPES
     const uint8_t JOINT_AUTO
     const uint8_t JOINT_EXPLICIT
@@ -139,6 +143,7 @@ cdef extern from "quorate/raft/structs.hpp" namespace "quorate" nogil:
         uint8_t type
         uint64_t id
         uint64_t incarnation
+        string place
         Change()
 
     cdef cppclass Event:
@@ -377,6 +382,7 @@ cdef extern from "quorate/raft/structs.hpp" namespace "quorate" nogil:
         uint64_t transfer_deadline
         bool transfer_sent
         ordered_map[uint64_t, uint64_t] heard_incarnations
+        ordered_map[uint64_t, string] known_places
         deque[ReadResult] ready_reads
         deque[ForwardedRead] forwarded_reads
         uint64_t read_token

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <deque>
 #include <map>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -38,6 +39,7 @@ struct Configuration {
     std::vector<uint64_t> incoming, outgoing, learners;
     std::vector<uint64_t> learners_next; /* voters of `outgoing` that become learners when the joint state is left */
     std::vector<std::pair<uint64_t, uint64_t>> incarnations; /* (member, incarnation), sorted; absent or 0: not bound yet */
+    std::vector<std::pair<uint64_t, std::string>> places; /* (member, what its owner says of it), sorted; never looked into */
     bool auto_leave = false; /* the leader leaves the joint state by itself once it is committed */
 };
 
@@ -101,12 +103,13 @@ enum EventType : uint8_t {
     EVENT_TYPES
 };
 
-enum ChangeType : uint8_t { ADD_VOTER = 1, ADD_LEARNER, REMOVE_MEMBER, CHANGE_TYPES };
+enum ChangeType : uint8_t { ADD_VOTER = 1, ADD_LEARNER, REMOVE_MEMBER, MOVE_MEMBER, CHANGE_TYPES };
 enum JointMode : uint8_t { JOINT_AUTO = 0, JOINT_EXPLICIT, JOINT_LEAVE, JOINT_MODES };
 
 struct Change {
     uint8_t type = 0;
     uint64_t id = 0, incarnation = 0;
+    std::string place; /* where the member is; empty: as it was */
 };
 
 struct Event {
@@ -324,6 +327,7 @@ struct Core {
     uint64_t transfer_target = 0, transfer_id = 0, transfer_deadline = 0;
     bool transfer_sent = false;
     std::map<uint64_t, uint64_t> heard_incarnations; /* of members that are not bound yet */
+    std::map<uint64_t, std::string> known_places; /* given at the start; a leader fills in what the configuration lacks */
 
     /* Reads that know their index and wait for last_applied. */
     std::deque<ReadResult> ready_reads;

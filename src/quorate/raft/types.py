@@ -16,6 +16,7 @@ __all__ = [
     "Configuration",
     "Entry",
     "HardState",
+    "MoveMember",
     "ProgressState",
     "ProposalResult",
     "RaftState",
@@ -60,7 +61,8 @@ class Configuration(NamedTuple):
     """Who decides (Raft §6). Joint while ``outgoing`` is not empty: then both majorities are needed.
 
     ``index`` is the log index of the entry that brought it, 0 for the first bootstrap. ``incarnations`` maps members to
-    the incarnation that they are bound to.
+    the incarnation that they are bound to, and ``places`` to what their owner says of them, which the protocol carries
+    and never looks into (a running node keeps name and address there).
     """
 
     index: int = 0  # type: ignore[assignment]  # hides tuple.index, which nobody asks of a value
@@ -70,6 +72,7 @@ class Configuration(NamedTuple):
     learners_next: tuple[int, ...] = ()
     auto_leave: bool = False
     incarnations: tuple[tuple[int, int], ...] = ()
+    places: tuple[tuple[int, bytes], ...] = ()
 
     @property
     def joint(self) -> bool:
@@ -121,6 +124,7 @@ class AddVoter(NamedTuple):
 
     id: int
     incarnation: int = 0
+    place: bytes = b""
 
 
 class AddLearner(NamedTuple):
@@ -128,12 +132,20 @@ class AddLearner(NamedTuple):
 
     id: int
     incarnation: int = 0
+    place: bytes = b""
 
 
 class RemoveMember(NamedTuple):
     """Take ``id`` out of the configuration."""
 
     id: int
+
+
+class MoveMember(NamedTuple):
+    """Say something else of the member ``id``; who decides stays as it is."""
+
+    id: int
+    place: bytes
 
 
 class ProgressState(NamedTuple):

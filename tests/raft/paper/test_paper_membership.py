@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from quorate.raft import CONFIGURATION
+from quorate.errors import InvalidArgument
+from quorate.raft import CONFIGURATION, Campaign, MoveMember, Persisted, Raft
+from quorate.raft._configuration import decode_configuration
 from raft.harness import AddLearner, AddVoter, Cluster, RemoveMember
 
 
@@ -408,3 +410,37 @@ def test_a_wiped_disk_is_another_member() -> None:
     for _ in range(6):
         cluster.settle()
     assert cluster[3].commands == cluster[leader].commands
+
+
+def test_places_change_with_the_members_and_are_undone_with_them() -> None:
+    """A departure from the paper: a configuration says where members are found, undone as a whole."""
+    cluster = grown()
+    cluster.change(1, AddLearner(4, place=b"d at 4"))
+    cluster.deliver()
+    assert cluster[3].state.configuration.places == ((4, b"d at 4"),)
+    cluster.cut(1)
+    assert cluster.change(1, MoveMember(4, b"d elsewhere")).status == "accepted"
+    assert cluster[1].state.configuration.places == ((4, b"d elsewhere"),)
+    cluster.elect(2)
+    cluster.heal()
+    cluster.settle()
+    for id in (1, 2, 3):
+        assert cluster[id].state.configuration.places == ((4, b"d at 4"),)
+    assert cluster.change(2, MoveMember(5, b"nobody")).status == "invalid"
+    assert cluster.change(2, MoveMember(4, b"")).status == "invalid"
+    assert cluster.change(2, RemoveMember(4)).status == "accepted"
+    cluster.settle()
+    assert cluster[1].state.configuration.places == ()
+
+
+def test_a_leader_says_the_places_that_its_configuration_lacks() -> None:
+    """A log of an earlier version, or a restored directory, has none; the list given at the start fills them in."""
+    raft = Raft(1, voters={1: 11}, seed=1, incarnation=11, places={1: b"here", 2: b"nobody"})
+    update = raft.step(Campaign(now=0))
+    update = raft.step(Persisted(update.ticket, now=1))
+    update = raft.step(Persisted(update.ticket, update.entries[-1].index, 1, now=2))
+    assert raft.configuration.places == ((1, b"here"),)
+    kept = decode_configuration(update.entries[-1].data, raft.configuration.index)
+    assert kept == raft.configuration
+    with pytest.raises(InvalidArgument, match="512"):
+        Raft(1, voters=[1], seed=1, places={1: bytes(513)})
