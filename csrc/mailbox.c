@@ -62,7 +62,7 @@ enum mailbox_result mailbox_put(mailbox *it, void *item) {
 
 void *mailbox_take(mailbox *it) {
     cell *at = &it->cells[it->tail & it->mask];
-    if (__atomic_load_n(&at->turn, __ATOMIC_ACQUIRE) != it->tail + 1) return NULL;
+    if (__atomic_load_n(&at->turn, __ATOMIC_SEQ_CST) != it->tail + 1) return NULL;
     void *item = at->item;
     __atomic_store_n(&at->turn, it->tail + it->mask + 1, __ATOMIC_RELEASE);
     __atomic_store_n(&it->tail, it->tail + 1, __ATOMIC_RELAXED);
@@ -79,7 +79,11 @@ int mailbox_sleeps(mailbox *it) {
 
 void mailbox_awake(mailbox *it) { __atomic_store_n(&it->asleep, 0, __ATOMIC_RELAXED); }
 
-void mailbox_close(mailbox *it) { __atomic_store_n(&it->closed, 1, __ATOMIC_RELEASE); }
+/* Sequentially consistent, as the store of a turn in mailbox_put: of a producer that puts and then looks whether it is closed,
+ * and a consumer that closes and then looks for items, one sees the other. */
+void mailbox_close(mailbox *it) { __atomic_store_n(&it->closed, 1, __ATOMIC_SEQ_CST); }
+
+int mailbox_closed(const mailbox *it) { return __atomic_load_n(&it->closed, __ATOMIC_SEQ_CST); }
 
 size_t mailbox_size(const mailbox *it) {
     size_t head = __atomic_load_n(&it->head, __ATOMIC_ACQUIRE), tail = __atomic_load_n(&it->tail, __ATOMIC_ACQUIRE);

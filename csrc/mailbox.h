@@ -41,8 +41,10 @@ int mailbox_sleeps(mailbox *it);
 /* From the consumer alone: it is awake again, for whatever reason. */
 void mailbox_awake(mailbox *it);
 
-/* From any thread: later puts are refused. Items inside stay to be taken. */
+/* From any thread: later puts are refused. Items inside stay to be taken. A put at the same instant may come in behind the
+ * consumer's last look: a producer that finds the mailbox closed after its put knows that it may have been that one. */
 void mailbox_close(mailbox *it);
+int mailbox_closed(const mailbox *it);
 
 /* About how many items are inside; exact when nobody puts or takes. */
 size_t mailbox_size(const mailbox *it);

@@ -1,8 +1,8 @@
 from typing import final
 
+from quorate.runtime._completions import Asked
+
 @final
-class Pending:
+class Pending(Asked):
     timeout: float
     def wait(self, timeout: float | None = None) -> tuple[int, bytes | None]: ...
-    @property
-    def done(self) -> bool: ...

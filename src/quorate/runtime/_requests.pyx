@@ -10,24 +10,25 @@ Knows nothing of what commands say.
 """
 
 cimport cython
-from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.exc cimport PyErr_CheckSignals
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
-from quorate.raft._types cimport buffer, buffer_release
+from quorate.raft._types cimport buffer
+from quorate.runtime._completions cimport Asked, request_finish, request_release
 from quorate.runtime._requests cimport *
 from quorate.runtime._structs cimport *
 
-from quorate.errors import NodeFailed, Overloaded
+from quorate.errors import Overloaded
 
+
+cdef extern from "<unistd.h>" nogil:
+    int usleep(unsigned int microseconds)
 
 cdef extern from *:
     """
-    static inline uint32_t request_give_back(uint32_t *references) {
-        return __atomic_fetch_sub(references, 1u, __ATOMIC_ACQ_REL);
-    }
+    static inline void reference_take(uint32_t *references) { __atomic_fetch_add(references, 1u, __ATOMIC_RELAXED); }
     """
-    uint32_t request_give_back(uint32_t *references) noexcept nogil
+    void reference_take(uint32_t *references) noexcept nogil
 
 cdef double SLICE_SECONDS = 0.05  # how long a signal may have to wait
 
@@ -47,28 +48,45 @@ cdef Request *request_new(uint8_t kind, buffer *command, uint64_t expires_at) ex
     return made
 
 
-cdef void request_release(Request *it) noexcept nogil:
-    if request_give_back(&it.references) != 1:
-        return
-    buffer_release(it.command)
-    buffer_release(it.result)
-    pthread_cond_destroy(&it.answered)
-    pthread_mutex_destroy(&it.lock)
-    del it
-
-
 cdef void request_answer(
     Request *it, uint8_t outcome, uint64_t index, uint64_t term, uint64_t leader, buffer *result
 ) noexcept nogil:
+    if it.then != NULL:
+        it.index = index
+        it.term = term
+        it.leader = leader
+        it.result = result
+        it.outcome = outcome
+        it.then(it)
+        return
     pthread_mutex_lock(&it.lock)
     it.index = index
     it.term = term
     it.leader = leader
     it.result = result
     it.outcome = outcome
-    pthread_cond_signal(&it.answered)
-    pthread_mutex_unlock(&it.lock)
+    request_finish(it)
+
+
+cdef uint8_t request_put(mailbox *mail, poller *poll, const int *ended, Request *it) noexcept nogil:
+    cdef uint8_t outcome
+    cdef int put
+    reference_take(&it.references)
+    put = mailbox_put(mail, it)
+    if put == MAILBOX_WAKE:
+        poller_wake(poll)
+    elif put != MAILBOX_PUT:
+        request_release(it)
+        request_release(it)
+        return OUTCOME_OVERLOADED if put == MAILBOX_FULL else OUTCOME_STOPPED_BEFORE
+    if mailbox_closed(mail):
+        # The loop is at its end, and this may have come in behind its last look: then nobody else answers it.
+        while not flag_get(ended):
+            usleep(100)
+        if request_wait(it, 0.0) == OUTCOME_PENDING:
+            request_answer(it, OUTCOME_STOPPED_BEFORE, 0, 0, 0, NULL)
     request_release(it)
+    return 0
 
 
 cdef uint8_t request_wait(Request *it, double seconds) noexcept nogil:
@@ -96,40 +114,29 @@ cdef Pending ask(
 ):
     """Puts a question into the mailbox. Takes over the command, whatever happens."""
     cdef Pending made = Pending.__new__(Pending)
-    cdef int put
+    cdef uint8_t refused
     made.engine = engine
     made.ended = ended
     made.describe = describe
     made.timeout = timeout
     made.it = request_new(kind, command, clock_microseconds() + <uint64_t>(timeout * 1e6))
-    put = mailbox_put(mail, made.it)
-    if put == MAILBOX_WAKE:
-        poller_wake(poll)
-    elif put != MAILBOX_PUT:
-        request_release(made.it)  # the loop's reference
-        if put == MAILBOX_FULL:
-            raise Overloaded("the queue of requests is full; try again after a pause")
-        raise describe(OUTCOME_STOPPED_BEFORE, 0)
+    refused = request_put(mail, poll, ended, made.it)
+    if refused == OUTCOME_OVERLOADED:
+        raise Overloaded("the queue of requests is full; try again after a pause")
+    if refused:
+        raise describe(refused, 0)
     return made
 
 
 @cython.final
-cdef class Pending:
+cdef class Pending(Asked):
     """A question on its way. :meth:`wait` gives the answer, or raises what became of it."""
-
-    def __init__(self):
-        raise TypeError("a Pending comes from a node")
-
-    def __dealloc__(self):
-        if self.it != NULL:
-            request_release(self.it)
 
     def wait(self, timeout=None):
         """(log index, result bytes or None). Raises what the outcome means; RequestTimeout after ``timeout`` seconds."""
         cdef double left = self.timeout if timeout is None else timeout
         cdef double some
         cdef uint8_t outcome = OUTCOME_PENDING
-        cdef bint ended = False
         while True:
             some = max(min(left, SLICE_SECONDS), 0.0)
             with nogil:
@@ -138,28 +145,9 @@ cdef class Pending:
                 break
             PyErr_CheckSignals()
             left -= some
-            if ended:
-                # The loop has answered everything that it had; this came in behind its back.
-                outcome = OUTCOME_STOPPED_BEFORE
-                break
-            ended = flag_get(self.ended) != 0
-            if left <= 0 and not ended:
+            if left <= 0:
                 outcome = OUTCOME_EXPIRED
                 break
         if outcome != OUTCOME_DONE:
             raise self.describe(outcome, self.it.leader)
-        if self.it.result == NULL:
-            return self.it.index, None
-        return self.it.index, PyBytes_FromStringAndSize(<const char *>self.it.result.bytes, self.it.result.length)
-
-    @property
-    def done(self) -> bool:
-        """Whether :meth:`wait` would return at once."""
-        cdef uint8_t outcome
-        pthread_mutex_lock(&self.it.lock)
-        outcome = self.it.outcome
-        pthread_mutex_unlock(&self.it.lock)
-        return outcome != OUTCOME_PENDING
-
-    def __repr__(self):
-        return f"<Pending {'answered' if self.done else 'waiting'}>"
+        return self.value()

@@ -46,6 +46,7 @@ cdef extern from "mailbox.h" nogil:
     int mailbox_sleeps(mailbox *it)
     void mailbox_awake(mailbox *it)
     void mailbox_close(mailbox *it)
+    int mailbox_closed(const mailbox *it)
     size_t mailbox_size(const mailbox *it)
 
 
@@ -148,7 +149,7 @@ cdef extern from *:
     void flag_set(int *it) noexcept nogil
 
 
-cdef extern from "quorate/runtime/structs.hpp" namespace "quorate" nogil:
+cdef extern from "quorate/runtime/completions.hpp" namespace "quorate" nogil:
     const uint8_t SLOT_FREE
     const uint8_t CONNECTING
     const uint8_t GREETING
@@ -242,11 +243,24 @@ cdef extern from "quorate/runtime/structs.hpp" namespace "quorate" nogil:
     const uint8_t OUTCOME_STOPPED_AFTER
     const uint8_t OUTCOME_UNREACHABLE
 
+    cdef cppclass Answered:
+        uint32_t references
+        Request *head
+        int fd
+        int write_fd
+        Answered()
+
     cdef cppclass Request:
         uint32_t references
         uint8_t kind
         uint64_t expires_at
         buffer *command
+        void (*then)(Request *it) noexcept nogil
+        void *asker
+        uint64_t tag
+        Answered *completions
+        void *handle
+        Request *next
         pthread_mutex_t lock
         pthread_cond_t answered
         uint8_t outcome

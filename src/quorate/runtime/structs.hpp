@@ -131,15 +131,29 @@ enum Outcome : uint8_t {
     OUTCOME_UNREACHABLE
 };
 
-/* One question of a Python thread. Two hold it, the asker and the loop; the last one frees it. */
+struct Answered; /* completions.hpp */
+
+/* One question. Each that holds it has a reference, the asker and the loop at first; the last one frees it. */
 struct Request {
     uint32_t references = 2;    /* atomic */
     uint8_t kind = 0;
     uint64_t expires_at = 0;    /* when the asker stops waiting */
-    buffer *command = nullptr;  /* Propose; one reference */
+    buffer *command = nullptr;  /* the body; one reference */
+
+    /* A native asker, of the same thread: `then` is called once, with the outcome written, and takes the loop's reference
+     * over. Nothing below is locked or signalled for it. */
+    void (*then)(Request *it) = nullptr;
+    void *asker = nullptr;      /* what `then` belongs to; of a request to a lane: the lane, one reference */
+    uint64_t tag = 0;           /* the asker's own */
+
+    /* An asker that is woken by a descriptor: under the lock. */
+    Answered *completions = nullptr; /* one reference */
+    void *handle = nullptr;     /* of Python, which keeps it alive; the loop never looks at it */
+    Request *next = nullptr;    /* in the list of what is answered */
+
     /* Written once by the loop, under the lock, with `outcome` last. */
-    pthread_mutex_t lock;
-    pthread_cond_t answered;
+    pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+    pthread_cond_t answered = PTHREAD_COND_INITIALIZER;
     uint8_t outcome = OUTCOME_PENDING;
     uint64_t index = 0, term = 0, leader = 0;
     buffer *result = nullptr;   /* one reference */
