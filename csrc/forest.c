@@ -57,6 +57,7 @@ struct forest {
     uint64_t live_nodes, live_bytes;
     uint64_t taken; /* retired since the last publication: what it must at least free to keep up */
     retired_queue queue;
+    tree_node *doomed; /* roots of trees that nobody sees any more, and what hangs on them; chained through `birth` */
     forest_hold holds[TREE_HOLDS];
     tree_node *spare[2]; /* freed leaves and inner nodes, chained through slots[0].child */
     uint32_t spares[2];
@@ -162,6 +163,12 @@ static void item_give_back(forest *it, item *row) {
 
 enum { WHAT_NODE = 0, WHAT_ITEM = 1, WHAT_PLAIN = 2, WHAT_TREE = 3, WHAT_MASK = 3 };
 
+/* A whole tree is freed node by node, in portions (see reclaim): a million items at once take a tenth of a second. */
+static void doom(forest *it, tree_node *node) {
+    node->birth = (uintptr_t)it->doomed;
+    it->doomed = node;
+}
+
 static void free_below(tree_node *node);
 
 static void what_free(forest *it, uintptr_t what) {
@@ -169,7 +176,7 @@ static void what_free(forest *it, uintptr_t what) {
     switch (what & WHAT_MASK) {
     case WHAT_NODE: node_free(it, (tree_node *)thing); break;
     case WHAT_ITEM: item_give_back(it, (item *)thing); break;
-    case WHAT_TREE: free_below((tree_node *)thing); break;
+    case WHAT_TREE: doom(it, (tree_node *)thing); break;
     default: free(thing);
     }
 }
@@ -196,11 +203,33 @@ static int settle_retired(forest *it, retired one) {
     return 0;
 }
 
+/* Frees the node on top of the doomed and puts what hangs on it there; returns how many items went. */
+static uint32_t free_doomed(forest *it) {
+    tree_node *node = it->doomed;
+    uint32_t items = 0;
+    it->doomed = (tree_node *)(uintptr_t)node->birth;
+    for (uint32_t i = 0; i < node->count; i++) {
+        if (!node->level) {
+            item_give_back(it, node->slots[i].item);
+            items++;
+            continue;
+        }
+        doom(it, node->slots[i].child);
+        if (i) free(((tree_inner *)(void *)node)->keys[i]);
+    }
+    node_free(it, node);
+    return items;
+}
+
 static int reclaim(forest *it, uint64_t budget) {
     uint64_t least = it->published_at;
     for (uint32_t i = 0; i < TREE_PINS; i++) {
         uint64_t seen = __atomic_load_n(&it->pins[i].announced, __ATOMIC_SEQ_CST);
         if (seen && seen - 1 < least) least = seen - 1;
+    }
+    while (budget && it->doomed) {
+        uint64_t freed = free_doomed(it) + 1u;
+        budget = budget > freed ? budget - freed : 0;
     }
     while (budget && it->queue.count && it->queue.head->all[it->queue.head->first].at <= least) {
         if (settle_retired(it, queue_pop(&it->queue)) < 0) return -1;
@@ -225,7 +254,7 @@ static int reclaim(forest *it, uint64_t budget) {
 uint64_t forest_reclaim(forest *it, uint32_t budget) {
     uint64_t waiting;
     reclaim(it, budget);
-    waiting = it->queue.count;
+    waiting = it->queue.count + (it->doomed ? 1u : 0u);
     for (uint32_t i = 0; i < TREE_HOLDS; i++) waiting += it->holds[i].waiting.count;
     return waiting;
 }
@@ -244,7 +273,7 @@ forest *forest_new(void) {
     return it;
 }
 
-/* Frees a whole tree, of which nothing is shared. Not counted node by node: the figures are then a little too high. */
+/* Frees a whole tree, of which nothing is shared, when the forest itself goes. */
 static void free_below(tree_node *node) {
     if (!node) return;
     for (uint32_t i = 0; i < node->count; i++) {
@@ -267,6 +296,7 @@ void forest_free(forest *it) {
     }
     while (it->queue.count) what_free(it, queue_pop(&it->queue).what);
     queue_free(&it->queue);
+    while (it->doomed) free_doomed(it);
     for (uint32_t i = 0; i < TREE_TABLES; i++) free_below(it->working.roots[i]);
     for (uint32_t kind = 0; kind < 2; kind++) {
         while (it->spare[kind]) {

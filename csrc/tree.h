@@ -116,7 +116,7 @@ int forest_publish(forest *it, uint64_t index);
 /* Replaces all tables by those of `from`, a forest without readers that was filled by restoring, and publishes them at
  * `index`. `from` is left empty. */
 int forest_adopt(forest *it, forest *from, uint64_t index);
-/* Frees up to `budget` things that waited; returns how many still wait. For idle times. */
+/* Frees about `budget` things that waited; returns how many still wait (a whole tree counts as one). For idle times. */
 uint64_t forest_reclaim(forest *it, uint32_t budget);
 /* The index that retired things carry: that of the entry being applied. */
 void forest_write_at(forest *it, uint64_t index);

@@ -45,8 +45,15 @@ class RaftConfig:
     max_apply_bytes: int = 1 << 20
     """Payload handed out to be applied at once."""
     snapshot_chunk_bytes: int = 256 << 10
-    compaction_tail: int = 0
-    """Entries kept below a snapshot for followers that are a little behind."""
+    compaction_tail: int = 10_000
+    """Entries kept below a snapshot for followers that are a little behind: a tenth of a second at full load."""
+    compaction_tail_bytes: int = 16 << 20
+    """The kept entries have at most this much payload."""
+    snapshot_log_bytes: int = 64 << 20
+    """A node makes a snapshot when its log grew by as much since the last one, and by as much as that one has.
+
+    So snapshots never cost the disk more than the log does, and a restart replays less than a second of log. 0: never.
+    """
     disk_stall_ms: int = 1000
     """A leader whose oldest unfinished write is older gives up its office."""
     hint_delay_max_ms: int = 10

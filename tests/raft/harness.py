@@ -178,7 +178,7 @@ class Cluster:
         self.incarnations = dict(incarnations or {})
         self.seed = seed
         self.mutation = mutation
-        self.config = RaftConfig(**config)
+        self.config = RaftConfig(**{"compaction_tail": 0, **config})
         self.now = 0
         self.servers: dict[int, Server] = {}
         self.flying: list[Message] = []

@@ -14,7 +14,7 @@ from libcpp.utility cimport move, pair
 from libcpp.vector cimport vector
 
 from quorate.raft._configuration cimport configuration_decode, contains, is_member, is_voter
-from quorate.raft._log cimport log_append, log_append_configuration, log_at, log_truncate
+from quorate.raft._log cimport log_append, log_append_configuration, log_at, log_bury, log_truncate
 from quorate.raft._types cimport (
     ACK_BEFORE_PERSIST,
     CONFIG_NOT_UNDONE,
@@ -44,6 +44,7 @@ from quorate.raft._types cimport (
 
 cdef enum:
     IDLE = 3_600_000_000  # microseconds: the deadline of a node that waits for nothing
+    BURY_ENTRIES = 1024   # of a compacted log, freed in one step: a million at once would hold up what comes next
 
 
 cdef uint64_t draw(Core *core, uint64_t bound) noexcept nogil:
@@ -368,6 +369,8 @@ cdef int finish(Core *core, Update *update) except -1 nogil:
         update.reads.push_back(core.ready_reads.front())
         core.ready_reads.pop_front()
 
+    if not core.log.dead.empty():
+        log_bury(&core.log, BURY_ENTRIES)
     update.role = core.role
     update.term = core.current_term
     update.leader = core.leader

@@ -29,6 +29,7 @@ cdef int log_compact(Log *log, uint64_t index) except -1 nogil
 cdef int log_reset(
     Log *log, uint64_t index, uint64_t term, uint64_t configuration_index, const Configuration *configuration
 ) except -1 nogil
+cdef void log_bury(Log *log, uint64_t most) noexcept nogil
 cdef void log_clear(Log *log) noexcept nogil
 cdef Configuration *log_configuration(Log *log, uint64_t index, uint64_t *at) noexcept nogil
 cdef object entry_object(uint64_t index, const entry *it)

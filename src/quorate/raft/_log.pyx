@@ -36,6 +36,7 @@ from quorate.raft._types cimport (
     buffer_retain,
     entry,
     entry_bytes,
+    entry_pointer,
     entry_release,
     quorate_enter,
     quorate_leave,
@@ -43,6 +44,9 @@ from quorate.raft._types cimport (
 
 from quorate.errors import Compacted, InvalidArgument, LimitExceeded
 from quorate.raft.types import Entry
+
+cdef enum:
+    BURY_BYTES = 1048576  # payload freed at once: large pieces go back to the system, which takes its time
 
 
 cdef bint log_term(Log *log, uint64_t index, uint64_t *term) noexcept nogil:
@@ -76,6 +80,18 @@ cdef uint64_t log_conflict_by_term(Log *log, uint64_t index, uint64_t term) noex
     return index
 
 
+cdef inline uint64_t *block_bytes(entry *block) noexcept nogil:
+    """The sum of the payloads of a block, so that whole blocks are removed without a look at their entries."""
+    return <uint64_t *>(block + LOG_BLOCK)
+
+
+cdef inline void remove_entry(Log *log, uint64_t index) noexcept nogil:
+    cdef entry *it = log_at(log, index)
+    log.payload_bytes -= it.length
+    block_bytes(log.blocks[(index - log.base) // LOG_BLOCK])[0] -= it.length
+    entry_release(it)
+
+
 cdef int log_append(Log *log, const entry *it) except -1 nogil:
     """Put ``it`` behind the last entry. Takes over the caller's reference to its payload."""
     cdef uint64_t slot
@@ -84,14 +100,16 @@ cdef int log_append(Log *log, const entry *it) except -1 nogil:
         log.base = log.last_index + 1
     slot = log.last_index + 1 - log.base
     if slot // LOG_BLOCK == log.blocks.size():
-        block = <entry *>malloc(LOG_BLOCK * sizeof(entry))
+        block = <entry *>malloc(LOG_BLOCK * sizeof(entry) + sizeof(uint64_t))
         if block == NULL:
             with gil:
                 raise MemoryError("no memory for log entries")
+        block_bytes(block)[0] = 0
         log.blocks.push_back(block)
     else:
         block = log.blocks.back()
     block[slot % LOG_BLOCK] = it[0]
+    block_bytes(block)[0] += it.length
     log.payload_bytes += it.length
     log.last_term = it.term
     log.last_index += 1
@@ -110,14 +128,11 @@ cdef int log_append_configuration(Log *log, uint64_t index, const Configuration 
 cdef void log_truncate(Log *log, uint64_t index) noexcept nogil:
     """Remove ``index`` and everything behind it; their configurations are undone with them."""
     cdef uint64_t at
-    cdef entry *it
     if index <= log.snapshot_index:
         index = log.snapshot_index + 1
     at = log.last_index
     while at >= index:
-        it = log_at(log, at)
-        log.payload_bytes -= it.length
-        entry_release(it)
+        remove_entry(log, at)
         at -= 1
     if index <= log.last_index:
         log.last_index = index - 1
@@ -133,29 +148,59 @@ cdef void log_truncate(Log *log, uint64_t index) noexcept nogil:
 
 
 cdef int log_compact(Log *log, uint64_t index) except -1 nogil:
-    """Remove everything up to and including ``index``, which becomes the snapshot's last index."""
-    cdef uint64_t at = log.snapshot_index + 1
+    """Remove everything up to and including ``index``, which becomes the snapshot's last index.
+
+    Whole blocks are only put aside, at a price that does not grow with their entries: :func:`log_bury` frees them.
+    """
+    cdef uint64_t at
     cdef uint64_t term
-    cdef entry *it
     if index <= log.snapshot_index:
         return 0
     term = log.last_term if index == log.last_index else log_at(log, index).term
-    while at <= index:
-        it = log_at(log, at)
-        log.payload_bytes -= it.length
-        entry_release(it)
-        at += 1
+    at = log.snapshot_index + 1
+    while log.blocks.size() and (log.base + LOG_BLOCK <= index + 1 or index == log.last_index):
+        bury_front(log)
+        at = log.base
     log.snapshot_index = index
     log.snapshot_term = term
-    while log.blocks.size() and (log.base + LOG_BLOCK <= index + 1 or index == log.last_index):
-        free(log.blocks.front())
-        log.blocks.pop_front()
-        log.base += LOG_BLOCK
     if log.blocks.empty():
         log.base = index + 1
+    else:
+        while at <= index:
+            remove_entry(log, at)
+            at += 1
     while log.configurations.size() > 1 and log.configurations[1].first <= index:
         log.configurations.pop_front()
     return 0
+
+
+cdef int bury_front(Log *log) except -1 nogil:
+    """Put the first block aside."""
+    cdef pair[entry_pointer, uint32_t] made
+    made.first = log.blocks.front()
+    made.second = <uint32_t>min(<uint64_t>LOG_BLOCK, log.last_index + 1 - log.base)
+    log.dead.push_back(made)
+    log.payload_bytes -= block_bytes(made.first)[0]
+    log.blocks.pop_front()
+    log.base += LOG_BLOCK
+    return 0
+
+
+cdef void log_bury(Log *log, uint64_t most) noexcept nogil:
+    """Free up to ``most`` entries of those that were put aside, fewer if they are large."""
+    cdef uint64_t bytes = 0
+    cdef entry *it
+    while most and bytes < BURY_BYTES and not log.dead.empty():
+        if log.dead_slot < log.dead.front().second:
+            it = log.dead.front().first + log.dead_slot
+            bytes += it.length
+            entry_release(it)
+            log.dead_slot += 1
+            most -= 1
+        else:
+            free(log.dead.front().first)
+            log.dead.pop_front()
+            log.dead_slot = 0
 
 
 cdef int log_reset(
@@ -163,7 +208,8 @@ cdef int log_reset(
 ) except -1 nogil:
     """Forget everything: the log goes on behind a snapshot that ends at (index, term) (Raft §7, Figure 13, rule 7)."""
     cdef Configuration kept = configuration[0]  # the caller's may lie in the list that is cleared
-    log_clear(log)
+    while not log.blocks.empty():
+        bury_front(log)
     log.snapshot_index = log.last_index = index
     log.snapshot_term = log.last_term = term
     log.base = index + 1
@@ -180,6 +226,8 @@ cdef void log_clear(Log *log) noexcept nogil:
     while log.blocks.size():
         free(log.blocks.back())
         log.blocks.pop_back()
+    while not log.dead.empty():
+        log_bury(log, LOG_BLOCK)
     log.last_index = log.snapshot_index
     log.last_term = log.snapshot_term
     log.payload_bytes = 0
@@ -485,5 +533,7 @@ cdef class RaftLog:
             if index > self.log.last_index:
                 log_check(&self.log, index, False)
             log_compact(&self.log, index)
+            while not self.log.dead.empty():
+                log_bury(&self.log, LOG_BLOCK)
         finally:
             quorate_leave(&self.busy)

@@ -84,6 +84,7 @@ cdef int take_settings(object config, Settings *it) except -1:
     it.max_apply_bytes = config.max_apply_bytes
     it.snapshot_chunk_bytes = config.snapshot_chunk_bytes
     it.compaction_tail = config.compaction_tail
+    it.compaction_tail_bytes = config.compaction_tail_bytes
     it.max_pending_reads = config.max_pending_reads
     return 0
 

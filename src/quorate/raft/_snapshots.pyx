@@ -9,7 +9,7 @@ receives an update with a chunk writes it down.
 from libc.stdint cimport uint64_t
 
 from quorate.raft._core cimport configuration_changed, configuration_of, progress_of, send
-from quorate.raft._log cimport log_compact, log_configuration, log_matches, log_reset, log_term
+from quorate.raft._log cimport log_at, log_compact, log_configuration, log_matches, log_reset, log_term
 from quorate.raft._roles cimport heard_leader
 from quorate.raft._types cimport (
     APPEND_ENTRIES_RESPONSE,
@@ -239,7 +239,7 @@ cdef int on_compact(Core *core, const Event *event) except -1 nogil:
     """
     cdef uint64_t term, configuration_index
     cdef Configuration *configuration
-    cdef uint64_t cut
+    cdef uint64_t cut, kept = 0
     if (
         event.index == 0
         or event.index > core.last_applied
@@ -260,8 +260,13 @@ cdef int on_compact(Core *core, const Event *event) except -1 nogil:
     core.own_snapshot_digest = event.digest
     core.own_snapshot_configuration = configuration[0]
     core.own_snapshot_configuration_index = configuration_index
-    if event.index > core.settings.compaction_tail:
-        cut = event.index - core.settings.compaction_tail
-        if cut > core.log.snapshot_index:
-            log_compact(&core.log, cut)
+    cut = event.index
+    while (
+        cut > core.log.snapshot_index and event.index - cut < core.settings.compaction_tail
+        and kept + log_at(&core.log, cut).length <= core.settings.compaction_tail_bytes
+    ):
+        kept += log_at(&core.log, cut).length
+        cut -= 1
+    if cut > core.log.snapshot_index:
+        log_compact(&core.log, cut)
     return 0

@@ -44,6 +44,8 @@ cdef extern from "entry.h" nogil:
     void entry_release(entry *it)
 
 
+ctypedef entry *entry_pointer
+
 cdef extern from "quorate/raft/structs.hpp" namespace "quorate" nogil:
     cdef cppclass EntryRef:
         uint64_t term
@@ -242,6 +244,8 @@ cdef extern from "quorate/raft/structs.hpp" namespace "quorate" nogil:
         uint64_t payload_bytes
         uint64_t base
         deque[entry *] blocks
+        deque[pair[entry_pointer, uint32_t]] dead
+        uint32_t dead_slot
         deque[pair[uint64_t, Configuration]] configurations
         Log()
 
@@ -327,6 +331,7 @@ cdef extern from "quorate/raft/structs.hpp" namespace "quorate" nogil:
         uint64_t max_apply_bytes
         uint64_t snapshot_chunk_bytes
         uint64_t compaction_tail
+        uint64_t compaction_tail_bytes
         uint64_t max_pending_reads
 
     cdef cppclass Before "decltype(quorate::Core::before)":

@@ -192,7 +192,9 @@ struct Log {
     uint64_t last_term = 0;                         /* = term of last_index, kept at hand */
     uint64_t payload_bytes = 0;
     uint64_t base = 0;                              /* index of slot 0 of the first block; base ≤ snapshot_index + 1 */
-    std::deque<entry *> blocks;
+    std::deque<entry *> blocks;                     /* each with the sum of its payloads behind the last slot */
+    std::deque<std::pair<entry *, uint32_t>> dead;  /* removed blocks and their used slots: freed in portions (log_bury) */
+    uint32_t dead_slot = 0;                         /* of the first of them: what comes next */
     std::deque<std::pair<uint64_t, Configuration>> configurations; /* by index, the newest last; the first is at or before
                                                                       snapshot_index, so each index has one in force */
     Log() = default;
@@ -270,7 +272,7 @@ struct Settings {
     bool pre_vote = true, check_quorum = true, lease_reads = false, forward = true;
     uint64_t max_message_bytes = 1 << 20, max_inflight_messages = 256, max_inflight_bytes = 8 << 20;
     uint64_t max_uncommitted_bytes = 64 << 20, max_apply_bytes = 1 << 20, snapshot_chunk_bytes = 256 << 10;
-    uint64_t compaction_tail = 0, max_pending_reads = 65536;
+    uint64_t compaction_tail = 0, compaction_tail_bytes = 0, max_pending_reads = 65536;
 };
 
 /* All state of one node of one group. Names follow Figure 2 of the paper. */

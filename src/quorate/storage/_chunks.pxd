@@ -56,6 +56,8 @@ cdef int writer_begin(Writer *it, const snapshot_head *head, uint64_t term, uint
                       uint32_t salt) noexcept nogil
 cdef int writer_resume(Writer *it, Reader *found) noexcept nogil
 cdef int writer_append(Writer *it, const uint8_t *bytes, uint64_t size) noexcept nogil
+cdef int writer_seal(Writer *it) noexcept nogil
+cdef int writer_name(Writer *it) noexcept nogil
 cdef int writer_finish(Writer *it) noexcept nogil
 cdef Reader *reader_new(FaultTable *faults) except NULL nogil
 cdef void reader_free(Reader *it) noexcept nogil

@@ -232,8 +232,8 @@ cdef int writer_append(Writer *it, const uint8_t *bytes, uint64_t size) noexcept
     return 0
 
 
-cdef int writer_finish(Writer *it) noexcept nogil:
-    """Writes the end, makes all of it durable, and gives the file its name."""
+cdef int writer_seal(Writer *it) noexcept nogil:
+    """Writes the end and makes all of it durable; the file is whole then, under its temporary name."""
     cdef uint8_t payload[SNAPSHOT_END_BYTES]
     cdef uint8_t bytes[64]
     cdef record what
@@ -257,8 +257,14 @@ cdef int writer_finish(Writer *it) noexcept nogil:
         it.finished = True
         return 0
     result = io_fsync(it.faults, it.fd)
-    if result < 0:
-        return wrong(it, result, b"fsync of the snapshot")
+    return result if result == 0 else wrong(it, result, b"fsync of the snapshot")
+
+
+cdef int writer_name(Writer *it) noexcept nogil:
+    """Gives a sealed file its name, durably: from here on a restart finds it."""
+    cdef int result
+    if it.memory:
+        return 0
     result = io_rename(it.faults, it.path.c_str(), it.final.c_str())
     if result < 0:
         return wrong(it, result, b"naming the snapshot")
@@ -267,6 +273,12 @@ cdef int writer_finish(Writer *it) noexcept nogil:
         return wrong(it, result, b"fsync of the directory of snapshots")
     it.finished = True
     return 0
+
+
+cdef int writer_finish(Writer *it) noexcept nogil:
+    """Writes the end, makes all of it durable, and gives the file its name."""
+    cdef int result = writer_seal(it)
+    return result if result < 0 else writer_name(it)
 
 
 # Reading -------------------------------------------------------------------------------------------------------------

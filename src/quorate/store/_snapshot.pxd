@@ -52,5 +52,8 @@ cdef int restore_feed(SnapshotReader *it, const uint8_t *bytes, size_t length) e
 cdef StoreState *restore_finish(SnapshotReader *it) except NULL nogil
 cdef void restore_free(SnapshotReader *it) noexcept nogil
 # Puts a restored store in the place of this one, for a follower that was sent a snapshot; its readers see the change as one
-# publication. `fresh` must have had no reader, and is freed in any case.
+# publication. `fresh` must have had no reader, and stays the caller's: afterwards it holds the old sessions and history, but
+# not the old tables, which this one frees in portions as readers let go. So both cost the applying thread next to nothing.
+cdef int store_exchange(StoreState *it, StoreState *fresh) except -1 nogil
+# The same, and frees what is left, in any case.
 cdef int store_adopt(StoreState *it, StoreState *fresh) except -1 nogil

@@ -183,8 +183,7 @@ cdef SnapshotReader *restore_begin(uint8_t known_version) except NULL nogil:
     cdef SnapshotReader *it = <SnapshotReader *> calloc(1, sizeof(SnapshotReader))
     if it == NULL:
         no_memory()
-    with gil:
-        it.permits = new unordered_map[uint64_t, Tally]()
+    it.permits = new unordered_map[uint64_t, Tally]()
     it.store = store_new(known_version)
     return it
 
@@ -454,16 +453,20 @@ cdef StoreState *restore_finish(SnapshotReader *it) except NULL nogil:
     return store
 
 
-cdef int store_adopt(StoreState *it, StoreState *fresh) except -1 nogil:
+cdef int store_exchange(StoreState *it, StoreState *fresh) except -1 nogil:
     cdef sink membership = fresh.membership
-    cdef uint64_t index = fresh.applied_index
-    if index <= it.applied_index:
-        store_free(fresh)
+    cdef History history = it.history
+    if fresh.applied_index <= it.applied_index:
         with gil:
-            raise InvalidArgument(f"a store at index {it.applied_index} cannot take over one of index {index}")
-    history_clear(it, fresh.applied_index)
+            raise InvalidArgument(
+                f"a store at index {it.applied_index} cannot take over one of index {fresh.applied_index}")
     if forest_adopt(it.trees, fresh.trees, fresh.applied_index) < 0:
         no_memory()
+    # Watchers know places in the history by number, and those go on; its events go away with the old state.
+    it.history = fresh.history
+    it.history.first = it.history.end = history.end
+    it.history.since = fresh.applied_index
+    fresh.history = history
     it.sessions.swap(fresh.sessions[0])
     it.nonces.swap(fresh.nonces[0])
     it.changes.swap(fresh.changes[0])
@@ -476,5 +479,12 @@ cdef int store_adopt(StoreState *it, StoreState *fresh) except -1 nogil:
     it.history_floor = fresh.history_floor
     it.cluster_version = fresh.cluster_version
     memcpy(it.limits, fresh.limits, sizeof(it.limits))
-    store_free(fresh)
+    return 0
+
+
+cdef int store_adopt(StoreState *it, StoreState *fresh) except -1 nogil:
+    try:
+        store_exchange(it, fresh)
+    finally:
+        store_free(fresh)
     return 0

@@ -71,11 +71,10 @@ cdef StoreState *store_new(uint8_t known_version) except NULL nogil:
     if it.trees == NULL:
         free(it)
         no_memory()
-    with gil:
-        it.sessions = new unordered_map[uint64_t, Session*]()
-        it.nonces = new unordered_map[uint64_t, uint64_t]()
-        it.dirty = new vector[uint64_t]()
-        it.changes = new vector[SessionChange]()
+    it.sessions = new unordered_map[uint64_t, Session*]()
+    it.nonces = new unordered_map[uint64_t, uint64_t]()
+    it.dirty = new vector[uint64_t]()
+    it.changes = new vector[SessionChange]()
     it.cluster_version = 1
     it.known_version = known_version
     for i in range(<uint32_t> LIMITS_END):
