@@ -1,7 +1,13 @@
 """Coordination that lives inside a Python service: consensus, locks and consistent hashing.
 
-The public names and nothing else.
+The public names and nothing else. Nodes and clients are imported when they are used, because a program that needs only
+the ring, or only the errors, should not wait for them.
 """
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any, Final
 
 from quorate.errors import (
     Compacted,
@@ -26,7 +32,19 @@ from quorate.errors import (
 )
 from quorate.version import __version__
 
+if TYPE_CHECKING:
+    from quorate import aio as aio
+    from quorate.api import op as op
+    from quorate.api.client import Client, Transaction
+    from quorate.api.connect import connect
+    from quorate.api.node import Node, local
+    from quorate.api.session import Session
+    from quorate.client.backend import Member
+    from quorate.config import RaftConfig
+    from quorate.store import KeyValue
+
 __all__ = [
+    "Client",
     "Compacted",
     "ConfigError",
     "ConnectionLost",
@@ -34,17 +52,54 @@ __all__ = [
     "Indeterminate",
     "InvalidArgument",
     "InvariantBroken",
+    "KeyValue",
     "LimitExceeded",
     "LockLost",
+    "Member",
     "NoQuorum",
+    "Node",
     "NodeFailed",
     "NotHappened",
     "NotLeader",
     "Overloaded",
     "QuorateError",
+    "RaftConfig",
     "Rejected",
     "RequestTimeout",
+    "Session",
     "SessionLost",
     "StorageError",
+    "Transaction",
     "__version__",
+    "aio",
+    "connect",
+    "local",
+    "op",
 ]
+
+_LATER: Final = {
+    "Client": "api.client",
+    "KeyValue": "store",
+    "Member": "client.backend",
+    "Node": "api.node",
+    "RaftConfig": "config",
+    "Session": "api.session",
+    "Transaction": "api.client",
+    "connect": "api.connect",
+    "local": "api.node",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LATER:
+        found = getattr(importlib.import_module(f"{__name__}.{_LATER[name]}"), name)
+    elif name in ("aio", "op"):
+        found = importlib.import_module(f"{__name__}.{'aio' if name == 'aio' else 'api.op'}")
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

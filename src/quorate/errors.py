@@ -40,7 +40,12 @@ __all__ = [
 
 
 class QuorateError(Exception):
-    """Base of all errors of this package."""
+    """Base of all errors of this package.
+
+    ``outcomes``: None, but for a batch (``put_many``): what became of each part, a revision or an error.
+    """
+
+    outcomes: list[int | QuorateError] | None = None
 
 
 class NotHappened(QuorateError):

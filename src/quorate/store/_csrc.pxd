@@ -59,6 +59,7 @@ cdef extern from "item.h" nogil:
     const uint8_t *item_key(const item *it)
     const uint8_t *item_value(const item *it)
     uint8_t *item_value_to_fill(item *it)
+    item *item_new(const void *key, uint16_t key_length, uint32_t value_length)
     item *item_retain(const item *it)
     void item_release(const item *it)
     uint64_t item_cost(const item *it)

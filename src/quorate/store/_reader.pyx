@@ -46,7 +46,23 @@ cdef class KeyValue:
 
     @property
     def key(self) -> bytes:
-        return bytes_of(item_key(self.row), self.row.key_length)
+        return bytes_of(item_key(self.row) + self.skip, self.row.key_length - self.skip)
+
+    def without(self, Py_ssize_t length) -> KeyValue:
+        """The same with the first ``length`` bytes of its key not shown: as it is called inside a namespace.
+
+        Raises InvalidArgument if the key is shorter.
+
+        >>> from quorate.store import Store, commands
+        >>> store = Store()
+        >>> store.apply(1, 1, commands.put("app/rate", b"1")).revision
+        1
+        >>> store.reader.get("app/rate").without(4).key
+        b'rate'
+        """
+        if length < 0 or length > self.row.key_length - self.skip:
+            raise InvalidArgument(f"the key {self.key!r} has no {length} bytes to leave out")
+        return key_value(item_retain(self.row), self.skip + length)
 
     @property
     def value(self) -> bytes:
@@ -74,7 +90,7 @@ cdef class KeyValue:
         cdef const item *a = self.row
         cdef const item *b = (<KeyValue> other).row
         return a.length == b.length and a.key_length == b.key_length and a.create_revision == b.create_revision \
-            and a.mod_revision == b.mod_revision and a.version == b.version and a.session == b.session \
+            and self.skip == (<KeyValue> other).skip and a.mod_revision == b.mod_revision and a.version == b.version and a.session == b.session \
             and memcmp(item_key(a), item_key(b), a.key_length + a.value_length) == 0
 
     def __hash__(self) -> int:
@@ -87,10 +103,10 @@ cdef class KeyValue:
         return f"KeyValue({self.key!r}, {shown}, mod_revision={self.mod_revision}, version={self.version}{owner})"
 
 
-cdef inline KeyValue key_value(const item *row):
-    """Takes over the reference."""
+cdef KeyValue key_value(const item *row, Py_ssize_t skip):
     cdef KeyValue made = KeyValue.__new__(KeyValue)
     made.row = row
+    made.skip = skip
     return made
 
 
@@ -195,7 +211,7 @@ cdef class Reader:
         if row != NULL:
             item_retain(row)
         forest_unpin(self.trees, ticket)
-        return None if row == NULL else key_value(row)
+        return None if row == NULL else key_value(row, 0)
 
     def value(self, object key) -> bytes | None:
         """The value of a key, or None: :meth:`get` without the revisions."""
@@ -240,7 +256,7 @@ cdef class Reader:
                 if keys_only:
                     found.append(bytes_of(item_key(rows.rows[i]), rows.rows[i].key_length))
                 else:
-                    found.append(key_value(rows.rows[i]))
+                    found.append(key_value(rows.rows[i], 0))
                     rows.rows[i] = NULL
         finally:
             give_back(&rows)

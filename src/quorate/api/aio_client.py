@@ -1,0 +1,342 @@
+"""The client for asyncio: the same names and meanings as `Client`, with await. No thread waits for a request.
+
+A client belongs to the event loop in which it is used first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Generator, Iterable, Mapping
+from types import TracebackType
+from typing import Any, TypeVar, final
+
+from quorate.api import op
+from quorate.api.client import Consistency
+from quorate.api.connect import backend_of
+from quorate.api.core import TIMEOUT, Committed, Core, Found, TransactionParts
+from quorate.api.keys import Fence, Key, Value
+from quorate.api.session import SessionView
+from quorate.client.backend import Backend, Member
+from quorate.client.flow import seconds
+from quorate.client.waker import Waker
+from quorate.store import KeyValue
+
+__all__ = ["Client", "Session", "Transaction", "connect"]
+
+T = TypeVar("T")
+
+
+@final
+class Transaction(TransactionParts):
+    """As :class:`quorate.Transaction`, with ``await transaction.commit()``."""
+
+    def __init__(self, core: Core, waker: Waker) -> None:
+        super().__init__()
+        self._core = core
+        self._waker = waker
+
+    def when(self, *conditions: op.Condition) -> Transaction:
+        """Adds conditions; all must hold."""
+        self._add(self._when, conditions, op.Condition)
+        return self
+
+    def then(self, *operations: op.Operation[Any]) -> Transaction:
+        """Adds operations for the case that the conditions hold."""
+        self._add(self._then, operations, op.Operation)
+        return self
+
+    def otherwise(self, *operations: op.Operation[Any]) -> Transaction:
+        """Adds operations for the case that they do not."""
+        self._add(self._otherwise, operations, op.Operation)
+        return self
+
+    async def commit(
+        self, *, if_fence: Fence | None = None, session: Session | None = None, timeout: float = TIMEOUT
+    ) -> Committed:
+        """Carries it out."""
+        return await self._waker.run(self._core.commit(self, timeout, if_fence, session and session._lane))
+
+
+@final
+class Session(SessionView):
+    """As :class:`quorate.Session`, with ``async with`` and ``await session.close()``."""
+
+    def __init__(self, core: Core, lane: Any, waker: Waker) -> None:
+        super().__init__(core, lane)
+        self._waker = waker
+
+    async def close(self, *, timeout: float = TIMEOUT) -> None:
+        """Ends it, with the keys and locks that belong to it. Does nothing the second time."""
+        await self._waker.run(self._core.backend.close_lane(self._lane, timeout))
+
+    async def __aenter__(self) -> Session:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+
+@final
+class _Opening:
+    """A session that is being opened: ``await`` it, or enter it with ``async with``."""
+
+    def __init__(self, client: Client, ttl: float, label: str, timeout: float) -> None:
+        self._client = client
+        self._arguments = (ttl, label, timeout)
+        self._session: Session | None = None
+
+    async def _open(self) -> Session:
+        ttl, label, timeout = self._arguments
+        core, waker = self._client._core, self._client._waker
+        return Session(core, await waker.run(core.backend.open_lane(seconds(ttl), label, seconds(timeout))), waker)
+
+    def __await__(self) -> Generator[Any, None, Session]:
+        return self._open().__await__()
+
+    async def __aenter__(self) -> Session:
+        self._session = await self._open()
+        return self._session
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+
+@final
+class Client:
+    """As :class:`quorate.Client`, with ``await``: see there what each method does and raises.
+
+    A cancelled call may or may not have happened, as one that timed out.
+
+    >>> import asyncio
+    >>> import quorate.aio
+    >>> async def example():
+    ...     async with quorate.aio.local() as client:
+    ...         await client.put("config/rate", b"100")
+    ...         return (await client.get("config/rate")).value
+    >>> asyncio.run(example())
+    b'100'
+    """
+
+    def __init__(self, backend: Backend, *, prefix: bytes = b"", _waker: Waker | None = None) -> None:
+        self._core = Core(backend, prefix)
+        self._root = _waker is None
+        self._waker = _waker or Waker()
+
+    # Writing
+
+    async def put(
+        self,
+        key: Key,
+        value: Value,
+        *,
+        if_fence: Fence | None = None,
+        session: Session | None = None,
+        timeout: float = TIMEOUT,
+    ) -> int:
+        """Sets a key; gives the revision."""
+        operation = op.put(key, value)
+        return await self._waker.run(self._core.write(operation, timeout, if_fence, session and session._lane))
+
+    async def delete(
+        self, key: Key, *, if_fence: Fence | None = None, session: Session | None = None, timeout: float = TIMEOUT
+    ) -> bool:
+        """Deletes a key; gives whether it was there."""
+        operation = op.delete(key)
+        return await self._waker.run(self._core.write(operation, timeout, if_fence, session and session._lane))
+
+    async def delete_range(
+        self,
+        start: Key = "",
+        end: Key = "",
+        *,
+        prefix: Key | None = None,
+        if_fence: Fence | None = None,
+        session: Session | None = None,
+        timeout: float = TIMEOUT,
+    ) -> int:
+        """Deletes the keys with start <= key < end, or those with a prefix; gives how many."""
+        lane = session and session._lane
+        return await self._waker.run(self._core.delete_range(start, end, prefix, timeout, if_fence, lane))
+
+    async def compare_and_set(
+        self,
+        key: Key,
+        value: Value,
+        mod_revision: int,
+        *,
+        if_fence: Fence | None = None,
+        session: Session | None = None,
+        timeout: float = TIMEOUT,
+    ) -> op.Swap:
+        """Sets a key if its ``mod_revision`` is this one, or with 0 if there is no such key."""
+        operation = op.compare_and_set(key, value, mod_revision)
+        return await self._waker.run(self._core.write(operation, timeout, if_fence, session and session._lane))
+
+    async def increment(
+        self,
+        key: Key,
+        by: int = 1,
+        *,
+        if_fence: Fence | None = None,
+        session: Session | None = None,
+        timeout: float = TIMEOUT,
+    ) -> int:
+        """Adds to a key that holds a decimal integer, or is not there; gives the sum."""
+        operation = op.increment(key, by)
+        return await self._waker.run(self._core.write(operation, timeout, if_fence, session and session._lane))
+
+    def transaction(self) -> Transaction:
+        """A transaction to be filled and committed."""
+        return Transaction(self._core, self._waker)
+
+    async def put_many(
+        self,
+        pairs: Mapping[Any, Value] | Iterable[tuple[Key, Value]],
+        *,
+        if_fence: Fence | None = None,
+        session: Session | None = None,
+        timeout: float = TIMEOUT,
+    ) -> list[int]:
+        """Sets many keys, in order, one log entry each, without waiting for one before the next is sent."""
+        return await self._waker.run(self._core.put_many(pairs, timeout, if_fence, session and session._lane))
+
+    def submit(
+        self,
+        operation: op.Operation[T],
+        *,
+        if_fence: Fence | None = None,
+        session: Session | None = None,
+        timeout: float = TIMEOUT,
+    ) -> asyncio.Future[T]:
+        """Sends a write and does not wait for it: the future that it gives can be awaited."""
+        return self._waker.start(self._core.write(operation, timeout, if_fence, session and session._lane))
+
+    # Sessions
+
+    def session(self, ttl: float = 10.0, *, label: str = "", timeout: float = TIMEOUT) -> _Opening:
+        """Opens a session: ``session = await client.session()``, or ``async with client.session() as session``."""
+        return _Opening(self, ttl, label, timeout)
+
+    # Reading
+
+    async def get(
+        self, key: Key, *, consistency: Consistency = "linearizable", timeout: float = TIMEOUT
+    ) -> KeyValue | None:
+        """A key, or None."""
+        return await self._waker.run(self._core.get(key, consistency, timeout))
+
+    async def range(
+        self,
+        start: Key = "",
+        end: Key = "",
+        *,
+        prefix: Key | None = None,
+        limit: int = 0,
+        consistency: Consistency = "linearizable",
+        timeout: float = TIMEOUT,
+    ) -> Found:
+        """The keys with start <= key < end, or those with a prefix, in the order of their bytes."""
+        return await self._waker.run(self._core.range(start, end, prefix, limit, consistency, timeout))
+
+    async def count(
+        self,
+        start: Key = "",
+        end: Key = "",
+        *,
+        prefix: Key | None = None,
+        consistency: Consistency = "linearizable",
+        timeout: float = TIMEOUT,
+    ) -> int:
+        """How many keys have start <= key < end, or a prefix."""
+        return await self._waker.run(self._core.count(start, end, prefix, consistency, timeout))
+
+    # The cluster
+
+    async def status(self, *, timeout: float = TIMEOUT) -> dict[str, Any]:
+        """Figures of the node that answers."""
+        return await self._waker.run(self._core.status(timeout))
+
+    async def members(self, *, timeout: float = TIMEOUT) -> list[Member]:
+        """The members, with name, address, whether they vote, and who leads."""
+        return await self._waker.run(self._core.members(timeout))
+
+    async def add_member(self, name: str, address: str, *, timeout: float = TIMEOUT) -> None:
+        """Makes a node a learner."""
+        await self._waker.run(self._core.change("add", name, address, timeout))
+
+    async def promote_member(self, name: str, *, timeout: float = TIMEOUT) -> None:
+        """Makes a learner a voter."""
+        await self._waker.run(self._core.change("promote", name, None, timeout))
+
+    async def remove_member(self, name: str, *, timeout: float = TIMEOUT) -> None:
+        """Takes a member out."""
+        await self._waker.run(self._core.change("remove", name, None, timeout))
+
+    async def change_address(self, name: str, address: str, *, timeout: float = TIMEOUT) -> None:
+        """Tells all members that one of them is reached elsewhere."""
+        await self._waker.run(self._core.change("address", name, address, timeout))
+
+    async def transfer_leadership(self, name: str | None = None, *, timeout: float = TIMEOUT) -> None:
+        """Hands the leader's office over."""
+        await self._waker.run(self._core.transfer(name, timeout))
+
+    # Life
+
+    def namespace(self, prefix: Key) -> Client:
+        """The same client inside a namespace."""
+        core = self._core.inside(prefix)
+        return Client(core.backend, prefix=core.prefix, _waker=self._waker)
+
+    async def close(self) -> None:
+        """Ends the client and its sessions. Does nothing the second time."""
+        if self._root:
+            # It says goodbye, and may stop a node: neither belongs into an event loop.
+            await asyncio.get_running_loop().run_in_executor(None, self._core.backend.close)
+            self._waker.close()
+
+    async def __aenter__(self) -> Client:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def __repr__(self) -> str:
+        inside = f", namespace {self._core.prefix!r}" if self._core.prefix else ""
+        return f"<aio.Client {self._core.backend!r}{inside}>"
+
+
+@final
+class _Connecting:
+    """A client that is being made: ``await`` it, or enter it with ``async with``."""
+
+    def __init__(self, make: Any) -> None:
+        self._make = make
+        self._client: Client | None = None
+
+    async def _open(self) -> Client:
+        self._client = Client(await asyncio.get_running_loop().run_in_executor(None, self._make))
+        return self._client
+
+    def __await__(self) -> Generator[Any, None, Client]:
+        return self._open().__await__()
+
+    async def __aenter__(self) -> Client:
+        return await self._open()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._client is not None:
+            await self._client.close()
+
+
+def connect(url: str | None = None) -> _Connecting:
+    """As :func:`quorate.connect`: ``client = await connect(url)``, or ``async with connect(url) as client``."""
+    return _Connecting(lambda: backend_of(url))

@@ -1,0 +1,321 @@
+"""The client for threads: every method blocks until it is done, at most for its timeout. Knows no event loop."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from types import TracebackType
+from typing import Any, Literal, TypeVar, final
+
+from quorate.api import op
+from quorate.api.core import TIMEOUT, Committed, Core, Found, TransactionParts
+from quorate.api.keys import Fence, Key, Value
+from quorate.api.session import Session
+from quorate.client.backend import Backend, Member
+from quorate.client.flow import Future, run, seconds
+from quorate.store import KeyValue
+
+__all__ = ["Client", "Transaction"]
+
+T = TypeVar("T")
+Consistency = Literal["linearizable", "local"]
+
+
+@final
+class Transaction(TransactionParts):
+    """If all of ``when`` hold, ``then`` is done, else ``otherwise``: at one revision, and whole or not at all.
+
+    >>> import quorate
+    >>> from quorate import op
+    >>> with quorate.local() as client:
+    ...     done = client.transaction().when(op.missing("k")).then(op.put("k", b"1"), op.get("k")).commit()
+    ...     done.succeeded, done.results[1].value
+    (True, b'1')
+    """
+
+    def __init__(self, core: Core) -> None:
+        super().__init__()
+        self._core = core
+
+    def when(self, *conditions: op.Condition) -> Transaction:
+        """Adds conditions: ``op.version(key) == 0``, ``op.value(key) == b"1"``, ``op.exists(key)``. All must hold."""
+        self._add(self._when, conditions, op.Condition)
+        return self
+
+    def then(self, *operations: op.Operation[Any]) -> Transaction:
+        """Adds operations for the case that the conditions hold. A branch writes no key twice."""
+        self._add(self._then, operations, op.Operation)
+        return self
+
+    def otherwise(self, *operations: op.Operation[Any]) -> Transaction:
+        """Adds operations for the case that they do not."""
+        self._add(self._otherwise, operations, op.Operation)
+        return self
+
+    def commit(
+        self, *, if_fence: Fence | None = None, session: Session | None = None, timeout: float = TIMEOUT
+    ) -> Committed:
+        """Carries it out. Raises as :meth:`Client.put`; that the conditions do not hold is a result, not an error."""
+        return run(self._core.commit(self, timeout, if_fence, session and session._lane))
+
+
+@final
+class Client:
+    """A client of a cluster. May be used by any number of threads at once; made by :func:`quorate.connect`,
+    :meth:`quorate.Node.client` or :func:`quorate.local`.
+
+    Keys are ``str`` (UTF-8) or ``bytes``, values ``bytes``. Every call takes ``timeout`` in seconds, and raises
+
+    * NotHappened (NotLeader, NoQuorum, Overloaded, Rejected) if it is proven that nothing was done,
+    * Indeterminate (RequestTimeout, ConnectionLost) if that is not known,
+    * InvalidArgument before anything is sent, LimitExceeded if a limit of the cluster stands against it,
+    * NodeFailed if the node in this process is stopped; its ``outcome`` says what became of the call.
+
+    >>> import quorate
+    >>> with quorate.local() as client:
+    ...     revision = client.put("config/rate", b"100")
+    ...     client.get("config/rate").value, client.get("config/rate").mod_revision == revision
+    (b'100', True)
+    """
+
+    def __init__(self, backend: Backend, *, prefix: bytes = b"", _root: bool = True) -> None:
+        self._core = Core(backend, prefix)
+        self._root = _root
+
+    # Writing
+
+    def put(
+        self,
+        key: Key,
+        value: Value,
+        *,
+        if_fence: Fence | None = None,
+        session: Session | None = None,
+        timeout: float = TIMEOUT,
+    ) -> int:
+        """Sets a key, durably on a majority; gives the revision.
+
+        ``if_fence=(lock, token)``: only while that token holds the lock of this name; Rejected otherwise.
+        ``session``: the key belongs to it, and goes with it; SessionLost if it is over.
+        """
+        return run(self._core.write(op.put(key, value), timeout, if_fence, session and session._lane))
+
+    def delete(
+        self, key: Key, *, if_fence: Fence | None = None, session: Session | None = None, timeout: float = TIMEOUT
+    ) -> bool:
+        """Deletes a key; gives whether it was there."""
+        return run(self._core.write(op.delete(key), timeout, if_fence, session and session._lane))
+
+    def delete_range(
+        self,
+        start: Key = "",
+        end: Key = "",
+        *,
+        prefix: Key | None = None,
+        if_fence: Fence | None = None,
+        session: Session | None = None,
+        timeout: float = TIMEOUT,
+    ) -> int:
+        """Deletes the keys with start <= key < end, or those with a prefix; gives how many.
+
+        Up to the cluster's limit DELETE_RANGE_KEYS (10,000) it is one step that happens whole or not at all; more are
+        deleted in several, each with its own ``timeout``.
+        """
+        return run(self._core.delete_range(start, end, prefix, timeout, if_fence, session and session._lane))
+
+    def compare_and_set(
+        self,
+        key: Key,
+        value: Value,
+        mod_revision: int,
+        *,
+        if_fence: Fence | None = None,
+        session: Session | None = None,
+        timeout: float = TIMEOUT,
+    ) -> op.Swap:
+        """Sets a key if its ``mod_revision`` is this one, or with 0 if there is no such key.
+
+        The answer is true if it was done; its ``revision`` is that of the key now.
+
+        >>> import quorate
+        >>> with quorate.local() as client:
+        ...     first = client.compare_and_set("k", b"1", 0)
+        ...     second = client.compare_and_set("k", b"2", 0)
+        ...     bool(first), bool(second), second.revision == first.revision
+        (True, False, True)
+        """
+        operation = op.compare_and_set(key, value, mod_revision)
+        return run(self._core.write(operation, timeout, if_fence, session and session._lane))
+
+    def increment(
+        self,
+        key: Key,
+        by: int = 1,
+        *,
+        if_fence: Fence | None = None,
+        session: Session | None = None,
+        timeout: float = TIMEOUT,
+    ) -> int:
+        """Adds to a key that holds a decimal integer of 64 bits, or is not there, which counts as 0; gives the sum.
+
+        Rejected if the value is no such number, or the sum would be none.
+        """
+        return run(self._core.write(op.increment(key, by), timeout, if_fence, session and session._lane))
+
+    def transaction(self) -> Transaction:
+        """A transaction to be filled and committed: see :class:`Transaction`."""
+        return Transaction(self._core)
+
+    def put_many(
+        self,
+        pairs: Mapping[Any, Value] | Iterable[tuple[Key, Value]],
+        *,
+        if_fence: Fence | None = None,
+        session: Session | None = None,
+        timeout: float = TIMEOUT,
+    ) -> list[int]:
+        """Sets many keys, in order, one log entry each, without waiting for one before the next is sent: for bulk.
+
+        Not atomic. If some cannot be written, the error of the first of them is raised, and its ``outcomes`` has a
+        revision or an error for each pair. ``timeout`` is for all together.
+
+        >>> import quorate
+        >>> with quorate.local() as client:
+        ...     revisions = client.put_many({"a": b"1", "b": b"2"})
+        ...     revisions == sorted(revisions), [each.key for each in client.range()]
+        (True, [b'a', b'b'])
+        """
+        return run(self._core.put_many(pairs, timeout, if_fence, session and session._lane))
+
+    def submit(
+        self,
+        operation: op.Operation[T],
+        *,
+        if_fence: Fence | None = None,
+        session: Session | None = None,
+        timeout: float = TIMEOUT,
+    ) -> Future[T]:
+        """Sends a write and does not wait for it: its ``result()`` does. So one thread keeps many on their way.
+
+        >>> import quorate
+        >>> from quorate import op
+        >>> with quorate.local() as client:
+        ...     sums = [client.submit(op.increment("hits")) for _ in range(3)]
+        ...     [each.result() for each in sums]
+        [1, 2, 3]
+        """
+        return Future(self._core.write(operation, timeout, if_fence, session and session._lane))
+
+    # Sessions
+
+    def session(self, ttl: float = 10.0, *, label: str = "", timeout: float = TIMEOUT) -> Session:
+        """Opens a session: what is written with ``session=`` belongs to it, and goes with it.
+
+        ``ttl``: seconds without a sign of life after which the cluster takes it for lost. ``label`` is shown to
+        operators.
+        """
+        lane = run(self._core.backend.open_lane(seconds(ttl), label, seconds(timeout)))
+        return Session(self._core, lane)
+
+    # Reading
+
+    def get(self, key: Key, *, consistency: Consistency = "linearizable", timeout: float = TIMEOUT) -> KeyValue | None:
+        """A key with its ``value``, ``mod_revision``, ``create_revision``, ``version`` and ``session``; or None.
+
+        ``"linearizable"``: with everything that was acknowledged anywhere before the call. ``"local"``: what the
+        nearest node has, without a round; perhaps a little old, but never older than what this client saw before.
+        """
+        return run(self._core.get(key, consistency, timeout))
+
+    def range(
+        self,
+        start: Key = "",
+        end: Key = "",
+        *,
+        prefix: Key | None = None,
+        limit: int = 0,
+        consistency: Consistency = "linearizable",
+        timeout: float = TIMEOUT,
+    ) -> Found:
+        """The keys with start <= key < end, or those with a prefix, in the order of their bytes; 0 is no limit.
+
+        A list with ``more`` (the limit left some out) and ``revision``. It is the state at one revision, unless it
+        comes from another process and is larger than one answer can be (8 MiB); then it is put together of several.
+        """
+        return run(self._core.range(start, end, prefix, limit, consistency, timeout))
+
+    def count(
+        self,
+        start: Key = "",
+        end: Key = "",
+        *,
+        prefix: Key | None = None,
+        consistency: Consistency = "linearizable",
+        timeout: float = TIMEOUT,
+    ) -> int:
+        """How many keys have start <= key < end, or a prefix."""
+        return run(self._core.count(start, end, prefix, consistency, timeout))
+
+    # The cluster
+
+    def status(self, *, timeout: float = TIMEOUT) -> dict[str, Any]:
+        """Figures of the node that answers: role, term, leader, commit, applied, queues, disk."""
+        return run(self._core.status(timeout))
+
+    def members(self, *, timeout: float = TIMEOUT) -> list[Member]:
+        """The members, with name, address, whether they vote, and who leads."""
+        return run(self._core.members(timeout))
+
+    def add_member(self, name: str, address: str, *, timeout: float = TIMEOUT) -> None:
+        """Makes a node a learner: it gets the log and does not vote. :meth:`promote_member` makes it a voter."""
+        run(self._core.change("add", name, address, timeout))
+
+    def promote_member(self, name: str, *, timeout: float = TIMEOUT) -> None:
+        """Makes a learner a voter. Rejected as long as it is too far behind."""
+        run(self._core.change("promote", name, None, timeout))
+
+    def remove_member(self, name: str, *, timeout: float = TIMEOUT) -> None:
+        """Takes a member out. Its data directory is of no use afterwards: it comes back as a new member, or not."""
+        run(self._core.change("remove", name, None, timeout))
+
+    def change_address(self, name: str, address: str, *, timeout: float = TIMEOUT) -> None:
+        """Tells all members that one of them is reached elsewhere."""
+        run(self._core.change("address", name, address, timeout))
+
+    def transfer_leadership(self, name: str | None = None, *, timeout: float = TIMEOUT) -> None:
+        """Hands the leader's office over, to the named member or to the one that is furthest."""
+        run(self._core.transfer(name, timeout))
+
+    # Life
+
+    def namespace(self, prefix: Key) -> Client:
+        """The same client inside a namespace: ``prefix`` is put before every key and name, and taken off what comes
+        back.
+
+        Closing it does nothing: it lives with the client that it was made from.
+
+        >>> import quorate
+        >>> with quorate.local() as client:
+        ...     app = client.namespace("app/")
+        ...     revision = app.put("rate", b"1")
+        ...     [each.key for each in app.range()], [each.key for each in client.range()]
+        ([b'rate'], [b'app/rate'])
+        """
+        core = self._core.inside(prefix)
+        return Client(core.backend, prefix=core.prefix, _root=False)
+
+    def close(self) -> None:
+        """Ends the client and its sessions. Does nothing the second time."""
+        if self._root:
+            self._core.backend.close()
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        inside = f", namespace {self._core.prefix!r}" if self._core.prefix else ""
+        return f"<Client {self._core.backend!r}{inside}>"

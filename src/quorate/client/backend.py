@@ -1,0 +1,141 @@
+"""The small interface that clients and recipes stand on: a node in this process, a cluster far away, later other
+engines.
+
+Whatever needs an answer is a :data:`~quorate.client.flow.Flow`, so one definition serves threads and asyncio. Keys and
+names are bytes in full length here: namespaces, text and arguments of users are the business of the floors above.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from quorate.client.flow import Answer, Flow
+from quorate.store import KeyValue
+from quorate.store.views import Acquisition, Permit, Result, SessionView, WatchEvent
+
+__all__ = ["Backend", "Events", "Lane", "Member", "Rows"]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What a range read found. ``more``: the limit, or the size of one answer, cut it."""
+
+    rows: list[KeyValue]
+    more: bool
+    revision: int
+
+
+@dataclass(frozen=True)
+class Events:
+    """What one look at the history brought: ask again with ``after=complete``."""
+
+    events: list[WatchEvent]
+    complete: int
+    compacted: bool
+    first_available: int
+
+
+@dataclass(frozen=True)
+class Member:
+    """A member of the cluster, as the node that was asked knows it.
+
+    ``voter``: False for a learner. ``leader``: whether it leads. ``match``: the log index up to which it is known to
+    have the log, ``lag`` how many entries it is behind; both None unless the leader was asked.
+    """
+
+    id: int
+    name: str
+    address: str
+    voter: bool
+    leader: bool
+    match: int | None = None
+    lag: int | None = None
+
+
+class Lane(Protocol):
+    """A session through which commands go exactly once and in order; kept alive natively."""
+
+    @property
+    def session(self) -> int:
+        """Its id."""
+
+    @property
+    def ttl(self) -> float:
+        """Seconds after which the cluster takes it for lost if nothing is heard of it."""
+
+    @property
+    def deadline(self) -> float:
+        """Until when it is certainly alive if nothing more is heard, in seconds of time.monotonic()."""
+
+    def held(self) -> bool:
+        """Whether it is certainly alive by the local clock. Costs no round and no lock."""
+
+    def submit(self, command: bytes, timeout: float) -> Answer:
+        """Hands a command in, behind those before it. The answer is (index, encoded result)."""
+
+
+class Backend(Protocol):
+    """What a client does with its cluster. Every method may be called from any thread; a flow belongs to one caller.
+
+    Flows raise the errors of :mod:`quorate.errors`; ``timeout`` is in seconds, and 0 asks once.
+    """
+
+    def write(self, command: bytes, timeout: float, lane: Lane | None = None) -> Flow[Result]:
+        """Applies a command (:mod:`quorate.store.commands`), in the order of a lane: the pooled one, or the one
+        given."""
+
+    def write_many(self, commands: Sequence[bytes], timeout: float, lane: Lane | None = None) -> Flow[list[Any]]:
+        """Applies commands in order, without waiting for one before the next is sent: a Result or an error for each."""
+
+    def get(self, key: bytes, local: bool, timeout: float) -> Flow[KeyValue | None]:
+        """The key: linearizable, or ``local`` as the nearest node has it, which never goes back in time."""
+
+    def range(self, start: bytes, end: bytes, limit: int, local: bool, timeout: float) -> Flow[Rows]:
+        """Keys with start <= key < end; an empty end is past the last one, limit 0 is none."""
+
+    def count(self, start: bytes, end: bytes, local: bool, timeout: float) -> Flow[int]:
+        """How many keys have start <= key < end."""
+
+    def barrier(self, timeout: float) -> Flow[int]:
+        """A revision that contains all that was acknowledged anywhere before the call."""
+
+    def session_view(self, session: int, timeout: float) -> Flow[SessionView | None]:
+        """An open session."""
+
+    def permit(self, name: bytes, limit: int, timeout: float) -> Flow[Permit | None]:
+        """Who holds a lock, semaphore or election, and who waits: at most ``limit`` of them."""
+
+    def acquisition(self, session: int, acquisition: int, timeout: float) -> Flow[Acquisition | None]:
+        """Where an acquisition stands; None if it is over."""
+
+    def granted(self, session: int, acquisition: int, timeout: float) -> Flow[Acquisition | None]:
+        """The same, as soon as it does not wait any more; a waiting one after ``timeout``."""
+
+    def events(self, start: bytes, end: bytes, after: int, permits: bool, timeout: float) -> Flow[Events]:
+        """The changes of names with start <= name < end after a revision: waits for one for ``timeout`` seconds."""
+
+    def open_lane(self, ttl: float, label: str, timeout: float) -> Flow[Lane]:
+        """Opens a session of its own; it is kept alive until :meth:`close_lane`."""
+
+    def close_lane(self, lane: Lane, timeout: float) -> Flow[None]:
+        """Ends a session with all that belongs to it."""
+
+    def status(self, timeout: float) -> Flow[dict[str, Any]]:
+        """Figures of the node that answers."""
+
+    def members(self, timeout: float) -> Flow[list[Member]]:
+        """Who belongs to the cluster."""
+
+    def change(self, what: str, name: str, address: str | None, timeout: float) -> Flow[None]:
+        """``what``: add (as learner), promote, remove, or address. Done once it is committed and applied."""
+
+    def transfer(self, name: str | None, timeout: float) -> Flow[None]:
+        """Hands the leader's office over, to the named member or to the one that is furthest."""
+
+    def on_state(self, callback: Callable[[str], None]) -> Callable[[], None]:
+        """Calls back with CONNECTED, SUSPENDED or LOST on each change; gives a function that ends it."""
+
+    def close(self) -> None:
+        """Ends it, with its sessions. What is pending raises. Does nothing the second time."""

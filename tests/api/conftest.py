@@ -1,0 +1,34 @@
+"""A node that the tests of this folder share, and a client by each way with a namespace of its own for each test."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+import quorate
+from api.faces import FACES, WAYS, client_of
+
+_numbers = itertools.count()
+
+
+@pytest.fixture(scope="package")
+def one_node() -> Iterator[quorate.Node]:
+    with quorate.Node("alone", durability="memory") as node:
+        node.wait_ready(30)
+        yield node
+
+
+@pytest.fixture(scope="package", params=[f"{way}-{face}" for way in WAYS for face in FACES])
+def whole_client(request: pytest.FixtureRequest, one_node: quorate.Node) -> Iterator[Any]:
+    way, face = request.param.split("-")
+    with client_of(one_node, way, face) as client:
+        yield client
+
+
+@pytest.fixture
+def client(whole_client: Any) -> Any:
+    """A client in an empty namespace."""
+    return whole_client.namespace(f"test-{next(_numbers)}/")
