@@ -2,10 +2,8 @@
 
 from libc.stdint cimport uint8_t, uint64_t
 
-from quorate.raft._types cimport Event, Update
-from quorate.runtime._structs cimport Loop
-
-ctypedef int (*step_function)(Loop *it, Event *event) except -1 nogil
+from quorate.raft._types cimport Update
+from quorate.runtime._structs cimport Loop, step_function
 
 cdef int take_requests(Loop *it, step_function step) except -1 nogil
 cdef bint requests_wanted(Loop *it) noexcept nogil

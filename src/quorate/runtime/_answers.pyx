@@ -37,7 +37,8 @@ from quorate.raft._types cimport (
     entry,
 )
 from quorate.runtime._answers cimport *
-from quorate.runtime._requests cimport request_answer
+from quorate.runtime._questions cimport QUESTION_READ, question_read, question_taken, questions_applied, questions_stopped
+from quorate.runtime._requests cimport loop_answer
 from quorate.runtime._structs cimport *
 from quorate.store._apply cimport store_apply_batch
 from quorate.store._csrc cimport entry as store_entry
@@ -71,8 +72,7 @@ cdef uint8_t outcome_of(uint8_t status) noexcept nogil:
 
 
 cdef void answer(Loop *it, Request *request, uint8_t outcome, uint64_t index) noexcept nogil:
-    it.pending -= 1
-    request_answer(request, outcome, index, it.term, it.leader, NULL)
+    loop_answer(it, request, outcome, index, NULL)
 
 
 cdef void answer_all(Loop *it, Batch *batch, uint8_t outcome, uint64_t index) noexcept nogil:
@@ -119,9 +119,10 @@ cdef int take_requests(Loop *it, step_function step) except -1 nogil:
         if request == NULL:
             break
         it.pending += 1
-        if request.kind == REQUEST_READ:
-            reads.requests.push_back(request)
-            reads.expires_at = max(reads.expires_at, request.expires_at)
+        if request.kind != REQUEST_PROPOSE:
+            if request.kind == REQUEST_READ or question_taken(it, request, step) == QUESTION_READ:
+                reads.requests.push_back(request)
+                reads.expires_at = max(reads.expires_at, request.expires_at)
             continue
         if it.disk_full:
             answer(it, request, OUTCOME_DISK_FULL, 0)
@@ -222,6 +223,17 @@ cdef int forwarded_lost(Loop *it) except -1 nogil:
     return 0
 
 
+cdef int reads_safe(Loop *it, Batch *batch, uint64_t index) except -1 nogil:
+    """What is applied here is at least what was acknowledged anywhere before these were asked."""
+    cdef size_t i
+    for i in range(batch.requests.size()):
+        if batch.requests[i].kind == REQUEST_READ:
+            answer(it, batch.requests[i], OUTCOME_DONE, index)
+        else:
+            question_read(it, batch.requests[i])
+    return 0
+
+
 cdef int reads_answered(Loop *it, Update *update) except -1 nogil:
     cdef batch_iterator found
     cdef ReadResult *result
@@ -231,8 +243,10 @@ cdef int reads_answered(Loop *it, Update *update) except -1 nogil:
         found = it.batches.find(result.id)
         if found == it.batches.end():
             continue
-        answer_all(it, &dereference(found).second,
-                   OUTCOME_DONE if result.status == ACCEPTED else outcome_of(result.status), result.index)
+        if result.status != ACCEPTED:
+            answer_all(it, &dereference(found).second, outcome_of(result.status), result.index)
+        else:
+            reads_safe(it, &dereference(found).second, result.index)
         it.batches.erase(found)
     return 0
 
@@ -271,9 +285,8 @@ cdef int apply_entries(Loop *it, Update *update) except -1 nogil:
         start = it.ends[index - first - 1] if index > first else 0
         end = it.ends[index - first]
         result = buffer_from(it.results.bytes + start, end - start)
-        it.pending -= 1
-        request_answer(request, OUTCOME_DONE, index, it.term, it.leader, result)
-    return 0
+        loop_answer(it, request, OUTCOME_DONE, index, result)
+    return questions_applied(it)
 
 
 cdef void requests_stopped(Loop *it) noexcept nogil:
@@ -291,6 +304,7 @@ cdef void requests_stopped(Loop *it) noexcept nogil:
         answer(it, dereference(place).second.request, OUTCOME_STOPPED_AFTER, 0)
         postincrement(place)
     it.waiting.clear()
+    questions_stopped(it)
     while True:
         request = <Request *>mailbox_take(it.mail)
         if request == NULL:

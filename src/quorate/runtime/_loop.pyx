@@ -42,6 +42,7 @@ from quorate.runtime._answers cimport *
 from quorate.runtime._disk cimport *
 from quorate.runtime._loop cimport *
 from quorate.runtime._peers cimport *
+from quorate.runtime._questions cimport questions_clear, questions_deadline, questions_tick
 from quorate.runtime._structs cimport *
 from quorate.store._state cimport StoreState
 
@@ -263,7 +264,7 @@ cdef int turn(Loop *it) except -1 nogil:
     cdef uint64_t due = min(it.deadline, peers_deadline(&it.peers))
     cdef int count, i, slot
     cdef bint busy
-    due = min(due, requests_deadline(it))
+    due = min(due, min(requests_deadline(it), questions_deadline(it)))
     # A loop that has too much to answer leaves the mailbox alone, until it is full and refuses.
     busy = it.applied_due or not it.own.empty() or peers_troubled(&it.peers) or (requests_wanted(it) and not mailbox_sleeps(it.mail))
     count = poller_wait(it.poll, events, EVENTS, 0 if busy or flag_get(&it.stopping) else due)
@@ -293,6 +294,7 @@ cdef int turn(Loop *it) except -1 nogil:
     tell_of_connections(it)
     peers_flush(&it.peers, clock_microseconds())
     requests_expire(it, clock_microseconds())
+    questions_tick(it, clock_microseconds())
     publish(it)
     return 0
 
@@ -315,6 +317,8 @@ cdef int publish(Loop *it) except -1 nogil:
     status.held = it.held.size()
     status.backlog = it.backlog.size()
     status.turns += 1
+    status.parked = it.questions.parked
+    status.questions = it.questions.asked
     status.steps = it.steps
     status.elections = it.elections
     status.leader_changes = it.leader_changes
@@ -485,5 +489,6 @@ cdef void loop_clear(Loop *it) noexcept nogil:
     """Gives back what a loop that does not run holds."""
     peers_close(&it.peers)
     sink_free(&it.results)
+    questions_clear(it)
     pthread_cond_destroy(&it.changed)
     pthread_mutex_destroy(&it.lock)

@@ -71,10 +71,7 @@ cdef enum:
     PAYLOAD_SPARE = 2097152  # what the heads of a message's entries may add to their payload
 
 ROLES = ("follower", "pre_candidate", "candidate", "leader")
-COUNTER_NAMES = (
-    "accepted", "connected", "flood", "stranger", "newer_version", "too_large", "damaged", "wrong_cluster", "not_member",
-    "slow", "dropped", "sent", "received", "bytes_sent", "bytes_received",
-)  # fmt: skip
+COUNTER_NAMES = tuple([counter_name(counter).decode() for counter in range(COUNTERS)])
 
 _running = weakref.WeakSet()  # handles whose thread runs, for the end of the interpreter and for forked children
 
@@ -176,7 +173,7 @@ cdef class Running:
     cdef readonly object reader
 
     def __cinit__(self, *, uint64_t id, storage, voters, peers, int listener, config, uint64_t seed, dict names,
-                  tuple notify, uint64_t payload_max):
+                  tuple notify, uint64_t payload_max, dict texts):
         cdef Loop *loop = new Loop()
         cdef size_t i
         cdef Peer peer
@@ -205,6 +202,12 @@ cdef class Running:
         loop.poll = poller_new(2 * len(peers) + INCOMING_MAX + 16)
         if loop.mail == NULL or loop.poll == NULL:
             raise MemoryError("no memory for the node's mailbox, or no descriptor for its poller")
+        loop.questions.seed = seed
+        loop.questions.started_at = clock_microseconds()
+        pairs = [what.encode()[:255] for pair in texts.items() for what in pair]
+        encoded = b"".join([bytes([len(each)]) + each for each in pairs])
+        loop.questions.texts = buffer_from(<const char *>encoded, len(encoded))
+        loop.questions.texts_count = len(texts)
         loop.peers.poll = loop.poll
         loop.peers.id = id
         loop.peers.incarnation = identity.incarnation
@@ -331,6 +334,8 @@ cdef class Running:
             return ConnectionLost("the leader was lost before it answered")
         if outcome == OUTCOME_EXPIRED:
             return RequestTimeout("no answer came in time")
+        if outcome == OUTCOME_MALFORMED:
+            return InvalidArgument("this node does not understand the question")
         if outcome == OUTCOME_STOPPED_BEFORE or outcome == OUTCOME_STOPPED_AFTER:
             became = NotHappened("the node stopped before") if outcome == OUTCOME_STOPPED_BEFORE else Indeterminate(
                 "the node stopped before the outcome was known")
@@ -367,6 +372,24 @@ cdef class Running:
         """Asks for an index up to which this node must have applied to read linearizably (dissertation §6.4)."""
         self.mine()
         return self.asked(REQUEST_READ, NULL, timeout)
+
+    def ask(self, uint8_t kind, bytes body not None, double timeout):
+        """Puts a question of any kind, by the numbers and with the bodies of docs/internals/wire.md. A :class:`Pending`.
+
+        What is answered when something changes (WATCH, AWAIT) is answered after ``timeout`` seconds in any case.
+        """
+        cdef buffer *copy
+        if kind == REQUEST_PROPOSE:
+            return self.propose(body, timeout)
+        if kind == REQUEST_READ:
+            return self.barrier(timeout)
+        self.mine()
+        if len(body) > ENTRY_BYTES_MAX:
+            raise LimitExceeded(f"a question has at most {ENTRY_BYTES_MAX} bytes, not {len(body)}")
+        copy = buffer_from(<const char *>body, len(body))
+        if copy == NULL:
+            raise MemoryError
+        return self.asked(kind, copy, timeout)
 
     def office(self):
         """(role, term, leader): what :meth:`wait_change` waits for to become another."""
@@ -425,7 +448,9 @@ cdef class Running:
             "connections": {"members": seen.connected, "strangers": seen.strangers,
                             **{COUNTER_NAMES[i]: seen.counters[i] for i in range(COUNTERS)}},
             "queues": {"requests": mailbox_size(self.loop.mail), "pending": seen.pending, "writes": seen.writes,
-                       "held": seen.held, "backlog": seen.backlog, "output_bytes": seen.output_bytes},
+                       "held": seen.held, "backlog": seen.backlog, "parked": seen.parked,
+                       "output_bytes": seen.output_bytes},
+            "questions": seen.questions,
             "disk": {"durable": self.log.durable, "full": bool(seen.disk_full), **self.log.statistics},
             "followers": {
                 self.names.get(seen.followers[each].id, str(seen.followers[each].id)): {

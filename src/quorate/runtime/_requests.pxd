@@ -4,7 +4,7 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from quorate.raft._types cimport buffer
 from quorate.runtime._completions cimport Asked
-from quorate.runtime._structs cimport Request, mailbox, poller
+from quorate.runtime._structs cimport Loop, Request, mailbox, poller
 
 cdef Request *request_new(uint8_t kind, buffer *command, uint64_t expires_at) except NULL
 # From the loop, once: says what became of it, wakes the asker, and gives the loop's reference back. Takes over `result`.
@@ -14,6 +14,10 @@ cdef void request_answer(
 # Hands the loop's reference over: 0, or the outcome that says why not, with that reference given back. `ended` is set once
 # the loop has answered everything that it took.
 cdef uint8_t request_put(mailbox *mail, poller *poll, const int *ended, Request *it) noexcept nogil
+# The same, for a request that the loop counts as pending.
+cdef void loop_answer(Loop *it, Request *request, uint8_t outcome, uint64_t index, buffer *result) noexcept nogil
+# Whether nobody is left who takes the answer.
+cdef bint request_unwanted(Request *it) noexcept nogil
 
 
 cdef class Pending(Asked):

@@ -27,10 +27,13 @@ cdef extern from "<unistd.h>" nogil:
 cdef extern from *:
     """
     static inline void reference_take(uint32_t *references) { __atomic_fetch_add(references, 1u, __ATOMIC_RELAXED); }
+    static inline uint32_t reference_count(const uint32_t *it) { return __atomic_load_n(it, __ATOMIC_ACQUIRE); }
     """
     void reference_take(uint32_t *references) noexcept nogil
+    uint32_t reference_count(const uint32_t *it) noexcept nogil
 
 cdef double SLICE_SECONDS = 0.05  # how long a signal may have to wait
+cdef double LATE_SECONDS = 5.0    # how late the end of a long poll may be
 
 
 cdef Request *request_new(uint8_t kind, buffer *command, uint64_t expires_at) except NULL:
@@ -89,6 +92,17 @@ cdef uint8_t request_put(mailbox *mail, poller *poll, const int *ended, Request 
     return 0
 
 
+cdef void loop_answer(Loop *it, Request *request, uint8_t outcome, uint64_t index, buffer *result) noexcept nogil:
+    it.pending -= 1
+    request_answer(request, outcome, index, it.term, it.leader, result)
+
+
+cdef bint request_unwanted(Request *it) noexcept nogil:
+    if it.unwanted != NULL:
+        return it.unwanted[0]
+    return it.then == NULL and reference_count(&it.references) == 1
+
+
 cdef uint8_t request_wait(Request *it, double seconds) noexcept nogil:
     """Waits for the outcome; PENDING if the time is over."""
     cdef timespec until
@@ -118,7 +132,8 @@ cdef Pending ask(
     made.engine = engine
     made.ended = ended
     made.describe = describe
-    made.timeout = timeout
+    # A long poll ends with an answer, for which there must be somebody.
+    made.timeout = timeout + (LATE_SECONDS if kind == REQUEST_WATCH or kind == REQUEST_AWAIT else 0.0)
     made.it = request_new(kind, command, clock_microseconds() + <uint64_t>(timeout * 1e6))
     refused = request_put(mail, poll, ended, made.it)
     if refused == OUTCOME_OVERLOADED:

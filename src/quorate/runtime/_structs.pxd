@@ -5,6 +5,7 @@ from libcpp cimport bool as cbool
 from libcpp.deque cimport deque
 from libcpp.map cimport map as ordered_map
 from libcpp.map cimport multimap
+from libcpp.unordered_map cimport unordered_map
 from libcpp.vector cimport vector
 
 from quorate.raft._types cimport Core, EntryRef, Event, HardState, Message, buffer
@@ -198,6 +199,8 @@ cdef extern from "quorate/runtime/completions.hpp" namespace "quorate" nogil:
     const int COUNT_BYTES_SENT
     const int COUNT_BYTES_RECEIVED
     const int COUNTERS
+    const char *counter_name(int counter)
+    const char *role_name(uint8_t role)
 
     cdef cppclass Peers:
         poller *poll
@@ -242,6 +245,7 @@ cdef extern from "quorate/runtime/completions.hpp" namespace "quorate" nogil:
     const uint8_t OUTCOME_EXPIRED
     const uint8_t OUTCOME_STOPPED_AFTER
     const uint8_t OUTCOME_UNREACHABLE
+    const uint8_t OUTCOME_MALFORMED
 
     cdef cppclass Answered:
         uint32_t references
@@ -258,6 +262,7 @@ cdef extern from "quorate/runtime/completions.hpp" namespace "quorate" nogil:
         void (*then)(Request *it) noexcept nogil
         void *asker
         uint64_t tag
+        const cbool *unwanted
         Answered *completions
         void *handle
         Request *next
@@ -280,6 +285,55 @@ cdef extern from "quorate/runtime/completions.hpp" namespace "quorate" nogil:
     cdef cppclass Waiting:
         uint64_t term
         Request *request
+
+    cdef cppclass Parked:
+        Request *request
+        Parked *before
+        Parked *behind
+        Parked *previous
+        Parked *next
+        multimap[uint64_t, Parked *].iterator by_deadline
+        multimap[uint64_t, Parked *].iterator by_revision
+        cbool waits_for_revision
+        cbool indexed
+        cbool odd
+        cbool prefix
+        cbool is_due
+        uint64_t hash
+        uint64_t after
+        uint32_t spaces
+        uint32_t events_most
+        uint32_t bytes_most
+        const uint8_t *start
+        const uint8_t *end
+        uint32_t start_length
+        uint32_t end_length
+        vector[uint64_t] places
+        uint64_t session
+        uint64_t acquisition
+        Parked()
+
+    cdef cppclass Questions:
+        uint64_t parked
+        Parked *first
+        Parked *last
+        multimap[uint64_t, Parked *] by_deadline
+        multimap[uint64_t, Parked *] by_revision
+        unordered_map[uint64_t, Parked *] index
+        ordered_map[uint32_t, uint32_t] prefixes
+        Parked *odd
+        vector[Parked *] due
+        uint64_t seed
+        uint64_t started_at
+        buffer *texts
+        uint16_t texts_count
+        sink scratch
+        uint64_t seen_place
+        uint64_t seen_revision
+        uint64_t sweep_at
+        uint64_t abandoned
+        uint64_t asked
+        uint64_t refused
 
     cdef cppclass Writing:
         cbool has_hard_state
@@ -318,6 +372,8 @@ cdef extern from "quorate/runtime/completions.hpp" namespace "quorate" nogil:
         uint64_t writes
         uint64_t held
         uint64_t backlog
+        uint64_t parked
+        uint64_t questions
         uint64_t turns
         uint64_t steps
         uint64_t elections
@@ -368,6 +424,7 @@ cdef extern from "quorate/runtime/completions.hpp" namespace "quorate" nogil:
         uint64_t pending
         ordered_map[uint64_t, Batch] batches
         multimap[uint64_t, Waiting] waiting
+        Questions questions
         uint64_t applied
         cbool applied_due
         sink results
@@ -385,3 +442,7 @@ cdef extern from "quorate/runtime/completions.hpp" namespace "quorate" nogil:
         Figures status
         uint8_t failure
         Loop()
+
+
+# How an event gets into the core; given along by the loop, which is the only one that knows how.
+ctypedef int (*step_function)(Loop *it, Event *event) except -1 nogil

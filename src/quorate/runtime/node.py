@@ -27,6 +27,7 @@ from quorate.runtime.addresses import Address, listen_on, parse_address
 from quorate.storage import Faults, Storage
 from quorate.store import Reader
 from quorate.store.views import Result
+from quorate.version import __version__
 
 __all__ = ["NativeNode"]
 
@@ -165,6 +166,12 @@ class NativeNode:
                 names={id: called for id, (called, _) in self.members.items()},
                 notify=notify,
                 payload_max=self.config.max_message_bytes,
+                texts={
+                    "name": self.name,
+                    "durability": self.durability,
+                    "version": __version__,
+                    "poller": _node.poller_kind(),
+                },
             )
             undo.pop_all()
             if self._listen is not None:
@@ -221,6 +228,15 @@ class NativeNode:
         Raises InvalidArgument for bytes that are no command, Overloaded if the queue is full.
         """
         found: Pending = self._running().propose(command, _seconds(timeout))
+        return found
+
+    def ask(self, kind: int, body: bytes = b"", *, timeout: float = 5.0) -> Pending:
+        """Puts a question of any kind (docs/internals/wire.md) and returns at once; ``wait()`` of the answer gives
+        (log index, result). :mod:`quorate.runtime.questions` makes bodies and reads results.
+
+        Raises Overloaded if the queue is full; a body that is not understood makes ``wait()`` raise InvalidArgument.
+        """
+        found: Pending = self._running().ask(kind, body, _seconds(timeout))
         return found
 
     def execute(self, command: bytes, *, timeout: float = 5.0) -> Result:

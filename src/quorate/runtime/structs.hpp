@@ -17,6 +17,7 @@
 #include "net.h"
 #include "poller.h"
 #include "quorate/raft/structs.hpp"
+#include "quorate/runtime/questions.hpp"
 #include "sink.h"
 
 namespace quorate {
@@ -74,6 +75,20 @@ enum Counter {
     COUNTERS
 };
 
+inline const char *role_name(uint8_t role) {
+    static const char *const names[] = {"follower", "pre_candidate", "candidate", "leader"};
+    return names[role & 3];
+}
+
+/* As status shows them, in the order of the numbers. */
+inline const char *counter_name(int counter) {
+    static const char *const names[COUNTERS] = {
+        "accepted", "connected", "flood", "stranger", "newer_version", "too_large", "damaged", "wrong_cluster", "not_member",
+        "slow", "dropped", "sent", "received", "bytes_sent", "bytes_received",
+    };
+    return names[counter];
+}
+
 struct Peers {
     /* Constant after start. */
     poller *poll = nullptr;     /* owned by the loop */
@@ -95,10 +110,10 @@ struct Peers {
 
 /* Requests ------------------------------------------------------------------------------------------------------- */
 
-/* Also the numbers on the wire. */
+/* Also the numbers on the wire (docs/internals/wire.md). */
 enum RequestKind : uint8_t {
-    REQUEST_PROPOSE = 1,
-    REQUEST_READ,
+    REQUEST_PROPOSE = 1, /* an encoded command */
+    REQUEST_READ,        /* a barrier */
     REQUEST_QUERY,
     REQUEST_WATCH,
     REQUEST_AWAIT,
@@ -128,7 +143,9 @@ enum Outcome : uint8_t {
     OUTCOME_EXPIRED,
     OUTCOME_STOPPED_AFTER,
     /* Of a client: no node could be reached, so that it never left this process. */
-    OUTCOME_UNREACHABLE
+    OUTCOME_UNREACHABLE,
+    /* Proven too: the body is none of its kind, or nobody here knows the kind. */
+    OUTCOME_MALFORMED
 };
 
 struct Answered; /* completions.hpp */
@@ -145,6 +162,7 @@ struct Request {
     void (*then)(Request *it) = nullptr;
     void *asker = nullptr;      /* what `then` belongs to; of a request to a lane: the lane, one reference */
     uint64_t tag = 0;           /* the asker's own */
+    const bool *unwanted = nullptr; /* true: it takes no answer any more, so that what is parked may be let go of */
 
     /* An asker that is woken by a descriptor: under the lock. */
     Answered *completions = nullptr; /* one reference */
@@ -210,6 +228,8 @@ struct Figures {
     uint64_t writes = 0;        /* steps' writes that are not durable */
     uint64_t held = 0;          /* groups of messages that wait for the disk */
     uint64_t backlog = 0;       /* writes that the log has not taken */
+    uint64_t parked = 0;        /* questions that wait for the store to change */
+    uint64_t questions = 0;     /* that were asked, of all kinds but proposals and barriers */
     uint64_t turns = 0, steps = 0, elections = 0, leader_changes = 0;
     uint64_t connected = 0;     /* members that messages can be sent to */
     uint64_t strangers = 0;
@@ -257,6 +277,7 @@ struct Loop {
     uint64_t pending = 0;
     std::map<uint64_t, Batch> batches;
     std::multimap<uint64_t, Waiting> waiting; /* by index */
+    Questions questions;
 
     /* Applying. */
     uint64_t applied = 0;
