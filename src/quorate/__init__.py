@@ -39,9 +39,11 @@ if TYPE_CHECKING:
     from quorate.api.connect import connect
     from quorate.api.node import Node, local
     from quorate.api.session import Session
+    from quorate.api.watch import Event, Watch
     from quorate.client.backend import Member
     from quorate.config import RaftConfig
     from quorate.store import KeyValue
+    from quorate.store.views import EventKind
 
 __all__ = [
     "Client",
@@ -49,6 +51,8 @@ __all__ = [
     "ConfigError",
     "ConnectionLost",
     "EmptyRing",
+    "Event",
+    "EventKind",
     "Indeterminate",
     "InvalidArgument",
     "InvariantBroken",
@@ -70,6 +74,7 @@ __all__ = [
     "SessionLost",
     "StorageError",
     "Transaction",
+    "Watch",
     "__version__",
     "aio",
     "connect",
@@ -79,12 +84,15 @@ __all__ = [
 
 _LATER: Final = {
     "Client": "api.client",
+    "Event": "api.watch",
+    "EventKind": "store.views",
     "KeyValue": "store",
     "Member": "client.backend",
     "Node": "api.node",
     "RaftConfig": "config",
     "Session": "api.session",
     "Transaction": "api.client",
+    "Watch": "api.watch",
     "connect": "api.connect",
     "local": "api.node",
 }

@@ -1,6 +1,6 @@
 """The same names as `quorate`, for asyncio: ``async with quorate.aio.connect() as client: await client.put(...)``."""
 
-from quorate.api.aio_client import Client, Session, Transaction, connect
+from quorate.api.aio_client import Client, Session, Transaction, Watch, connect
 from quorate.api.aio_node import Node, local
 
-__all__ = ["Client", "Node", "Session", "Transaction", "connect", "local"]
+__all__ = ["Client", "Node", "Session", "Transaction", "Watch", "connect", "local"]

@@ -16,12 +16,13 @@ from quorate.api.connect import backend_of
 from quorate.api.core import TIMEOUT, Committed, Core, Found, TransactionParts
 from quorate.api.keys import Fence, Key, Value
 from quorate.api.session import SessionView
+from quorate.api.watch import LOOK_SECONDS, Event, WatchCore
 from quorate.client.backend import Backend, Member
 from quorate.client.flow import seconds
 from quorate.client.waker import Waker
 from quorate.store import KeyValue
 
-__all__ = ["Client", "Session", "Transaction", "connect"]
+__all__ = ["Client", "Session", "Transaction", "Watch", "connect"]
 
 T = TypeVar("T")
 
@@ -104,6 +105,74 @@ class _Opening:
     ) -> None:
         if self._session is not None:
             await self._session.close()
+
+
+@final
+class Watch:
+    """As :class:`quorate.Watch`, with ``async for``, ``await watch.next()`` and ``async with``.
+
+    What happens after it was made is seen, also if the iteration begins later.
+    """
+
+    def __init__(self, core: Core, waker: Waker, key: Key, prefix: bool, revision: int | None, timeout: float) -> None:
+        self._core = WatchCore(core, key, prefix, revision)
+        self._waker = waker
+        self._begun: asyncio.Future[None] | None = waker.start(self._core.begin(seconds(timeout)))
+        self._begun.add_done_callback(lambda begun: begun.cancelled() or begun.exception())
+        self._looking: asyncio.Task[None] | None = None
+
+    @property
+    def revision(self) -> int:
+        """Every change up to this one has been handed out."""
+        return self._core.seen
+
+    async def next(self, timeout: float = 5.0) -> Event | None:
+        """The next change, or None if there is none within ``timeout`` seconds, or the watch is closed."""
+        limit = seconds(timeout)
+        if self._begun is not None:
+            await self._begun
+            self._begun = None
+        if not self._core.events and not self._core.closed:
+            self._looking = asyncio.ensure_future(self._waker.run(self._core.look(limit)))
+            try:
+                await self._looking
+            except asyncio.CancelledError:
+                # Cancelled with its asker, or by close() alone.
+                if not (self._core.closed and self._looking.cancelled()):
+                    raise
+            finally:
+                self._looking = None
+        return self._core.taken() if self._core.events and not self._core.closed else None
+
+    def __aiter__(self) -> Watch:
+        return self
+
+    async def __anext__(self) -> Event:
+        while not self._core.closed:
+            event = await self.next(LOOK_SECONDS)
+            if event is not None:
+                return event
+        raise StopAsyncIteration
+
+    async def close(self) -> None:
+        """Ends it: who iterates comes out of the loop. Does nothing the second time."""
+        self._core.closed = True
+        if self._looking is not None:
+            self._looking.cancel()
+
+    async def __aenter__(self) -> Watch:
+        if self._begun is not None:
+            await self._begun
+            self._begun = None
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def __repr__(self) -> str:
+        return repr(self._core)
 
 
 @final
@@ -254,6 +323,11 @@ class Client:
     ) -> int:
         """How many keys have start <= key < end, or a prefix."""
         return await self._waker.run(self._core.count(start, end, prefix, consistency, timeout))
+
+    def watch(self, key: Key, *, prefix: bool = False, revision: int | None = None, timeout: float = TIMEOUT) -> Watch:
+        """The changes of a key, or with ``prefix=True`` of all keys that begin with it: ``async for event in
+        watch``."""
+        return Watch(self._core, self._waker, key, prefix, revision, timeout)
 
     # The cluster
 

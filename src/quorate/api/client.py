@@ -10,6 +10,7 @@ from quorate.api import op
 from quorate.api.core import TIMEOUT, Committed, Core, Found, TransactionParts
 from quorate.api.keys import Fence, Key, Value
 from quorate.api.session import Session
+from quorate.api.watch import Watch
 from quorate.client.backend import Backend, Member
 from quorate.client.flow import Future, run, seconds
 from quorate.store import KeyValue
@@ -254,6 +255,22 @@ class Client:
     ) -> int:
         """How many keys have start <= key < end, or a prefix."""
         return run(self._core.count(start, end, prefix, consistency, timeout))
+
+    def watch(self, key: Key, *, prefix: bool = False, revision: int | None = None, timeout: float = TIMEOUT) -> Watch:
+        """The changes of a key, or with ``prefix=True`` of all keys that begin with it: see :class:`Watch`.
+
+        ``revision``: the changes after this one, as ``mod_revision`` of what was read, or what a put gave; None: from
+        now on, which takes a round that ``timeout`` limits. The iteration itself waits for ever;
+        ``watch.next(timeout)`` does not.
+
+        >>> import quorate
+        >>> with quorate.local() as client, client.watch("config/", prefix=True) as watch:
+        ...     revision = client.put("config/rate", b"100")
+        ...     event = watch.next()
+        ...     event.kind.name, event.key, event.value, event.revision == revision
+        ('PUT', b'config/rate', b'100', True)
+        """
+        return Watch(self._core, key, prefix, revision, timeout)
 
     # The cluster
 

@@ -110,8 +110,9 @@ class Backend(Protocol):
     def acquisition(self, session: int, acquisition: int, timeout: float) -> Flow[Acquisition | None]:
         """Where an acquisition stands; None if it is over."""
 
-    def granted(self, session: int, acquisition: int, timeout: float) -> Flow[Acquisition | None]:
-        """The same, as soon as it does not wait any more; a waiting one after ``timeout``."""
+    def granted(self, session: int, acquisition: int, since: int, timeout: float) -> Flow[Acquisition | None]:
+        """The same, as soon as it does not wait any more; a waiting one after ``timeout``. ``since``: the revision at
+        which it queued, so that a node that is behind does not take it for over."""
 
     def events(self, start: bytes, end: bytes, after: int, permits: bool, timeout: float) -> Flow[Events]:
         """The changes of names with start <= name < end after a revision: waits for one for ``timeout`` seconds."""

@@ -30,6 +30,9 @@ class Answer(Protocol):
     def wait(self, timeout: float | None = None) -> Any:
         """The answer, once it is there; raises what became of the question."""
 
+    def attach(self, completions: Any, attached: object) -> None:
+        """Has the answer told to a :class:`~quorate.runtime._completions.Completions`."""
+
     @property
     def done(self) -> bool:
         """Whether :meth:`wait` would return at once."""

@@ -1,4 +1,4 @@
-"""Flows in an event loop of asyncio.
+"""Flows in an event loop of asyncio: woken once for all answers that are there, and no thread waits for a request.
 
 Knows nothing of what is asked. One waker serves one client in one event loop.
 """
@@ -6,10 +6,11 @@ Knows nothing of what is asked. One waker serves one client in one event loop.
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
 from typing import Any, TypeVar, final
 
 from quorate.client.flow import Flow, Pause, Step
+from quorate.errors import ConfigError
+from quorate.runtime._completions import Completions
 
 __all__ = ["Waker"]
 
@@ -18,10 +19,24 @@ T = TypeVar("T")
 
 @final
 class Waker:
-    """Carries flows out in the running event loop."""
+    """Carries flows out in the running event loop; all methods belong to its thread."""
 
     def __init__(self) -> None:
-        self._threads = concurrent.futures.ThreadPoolExecutor(8, "quorate-waker")
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._completions: Completions | None = None
+
+    def _here(self) -> tuple[asyncio.AbstractEventLoop, Completions]:
+        """The running loop, and what wakes it."""
+        loop = asyncio.get_running_loop()
+        if self._loop is not loop or self._completions is None:
+            if self._loop is not None and not self._loop.is_closed():
+                raise ConfigError("this client is used in another event loop; each loop needs a client of its own")
+            if self._completions is not None:
+                self._completions.close()
+            self._completions = Completions()
+            self._loop = loop
+            loop.add_reader(self._completions.fd, self._completions.settle)
+        return loop, self._completions
 
     async def run(self, flow: Flow[T]) -> T:
         """What the flow returns; cancelling the task raises CancelledError inside the flow."""
@@ -59,8 +74,16 @@ class Waker:
             return None
         if step.done:
             return step.wait(0.0)
-        return await asyncio.get_running_loop().run_in_executor(self._threads, step.wait)
+        loop, completions = self._here()
+        future = loop.create_future()
+        step.attach(completions, future)
+        return await future
 
     def close(self) -> None:
-        """Ends it; what is still awaited goes on in vain."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        """Ends it; what is still awaited gets no answer any more. Does nothing the second time."""
+        if self._completions is not None:
+            if self._loop is not None and not self._loop.is_closed():
+                self._loop.remove_reader(self._completions.fd)
+            self._completions.close()
+            self._completions = None
+            self._loop = None
