@@ -42,10 +42,20 @@ class Driven:
         return call
 
     def __enter__(self) -> Driven:
+        self._called(self._thing.__aenter__)()
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self.close()
+        self._called(self._thing.__aexit__)(None, None, None)
+
+    def __iter__(self) -> Driven:
+        return self
+
+    def __next__(self) -> Any:
+        try:
+            return self._called(self._thing.__anext__)()
+        except StopAsyncIteration:
+            raise StopIteration from None
 
     def __repr__(self) -> str:
         return repr(self._thing)

@@ -89,8 +89,8 @@ class WatchCore:
                 continue
             if found.compacted:
                 raise Compacted(
-                    f"what happened after revision {self.after} is not kept any more; read the keys anew, and watch from "
-                    "the revision of that read",
+                    f"what happened after revision {self.after} is not kept any more; read the keys anew, and watch "
+                    "from the revision of that read",
                     first_available=found.first_available,
                 )
             self.after = found.complete
@@ -174,7 +174,7 @@ class Watch:
         while True:
             try:
                 return step.wait(SLICE_SECONDS)
-            except RequestTimeout:
+            except RequestTimeout:  # noqa: PERF203
                 if self._core.closed:
                     raise _Ended from None
                 if step.done:
