@@ -26,8 +26,10 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "check": ("quorate.cli.check", "check", "Verify a data directory offline, and print what is there."),
     "recover": ("quorate.cli.recover", "recover", "A new cluster from one surviving data directory."),
     "ring": ("quorate.cli.ring", "ring", "Consistent hashing: who owns which key, and what moves."),
+    "serve": ("quorate.cli.serve", "serve", "Run one node of a cluster, until it is told to stop."),
     "sim": ("quorate.cli.sim", "sim", "Simulated clusters over many seeds: which one breaks a rule?"),
     "snapshot": ("quorate.cli.snapshot", "snapshot", "Backup, and a new cluster from an old one's data."),
+    "up": ("quorate.cli.up", "up", "A cluster on this machine, in the foreground, with live status."),
 }
 """Help is written here too, so that ``quorate --help`` imports no command."""
 

@@ -142,6 +142,8 @@ class DataDirectory:
                 raise StorageError("there is no such directory", file=str(self.path))
             made = [each for each in (self.path, *self.path.parents) if not each.exists()]
             self.path.mkdir(parents=True)
+        elif create:
+            self._refuse_foreign()
         self._take_lock(create)
         try:
             identity_path = self.path / "IDENTITY"
@@ -166,6 +168,16 @@ class DataDirectory:
         except BaseException:
             self.close()
             raise
+
+    def _refuse_foreign(self) -> None:
+        """A directory that holds somebody else's files is not ours to fill; a wrong path must not make a mess there."""
+        found = {each.name for each in self.path.iterdir()}
+        if "IDENTITY" in found or "LOCK" in found or not found - {"lost+found"}:
+            return
+        raise ConfigError(
+            f"the directory {self.path} is not empty, and holds no data of Quorate (it has {min(found)!r}). Choose "
+            "another path, or an empty directory"
+        )
 
     def _take_lock(self, create: bool) -> None:
         path = self.path / "LOCK"
