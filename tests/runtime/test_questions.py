@@ -267,6 +267,10 @@ def test_status_as_a_client_gets_it(cluster: Cluster) -> None:
     assert set(found["connections"]) <= set(seen["connections"])
     assert found["connections"]["members"] == 2
     assert found["version"]
+    assert set(found["followers"]) == {str(node.id) for node in cluster.nodes.values()} - {str(leader.id)}
+    assert all(0 <= each["match"] <= found["last_index"] for each in found["followers"].values())
+    assert set(seen["disk"]) - set(found["disk"]) == {"durable"}
+    assert found["memory"]["resident"] > 1 << 20
 
 
 def test_many_watches_of_other_keys_and_one_of_this(alone: NativeNode) -> None:

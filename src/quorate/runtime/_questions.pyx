@@ -15,6 +15,7 @@ Knows nothing of connections; what they ask comes as the same Request that a Pyt
 from cython.operator cimport dereference, postincrement
 from libc.stddef cimport size_t
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdio cimport FILE, fclose, fopen, fscanf, snprintf
 from libc.string cimport memcmp, memcpy, strlen
 from libcpp.map cimport map as ordered_map
 from libcpp.map cimport multimap
@@ -26,6 +27,7 @@ from quorate.raft._types cimport buffer, buffer_from, buffer_release
 from quorate.runtime._questions cimport *
 from quorate.runtime._requests cimport loop_answer, request_unwanted
 from quorate.runtime._structs cimport *
+from quorate.storage._wal cimport Wal, WalFigures, wal_figures
 from quorate.store._csrc cimport (
     forest_pin,
     forest_unpin,
@@ -90,6 +92,10 @@ cdef extern from "question.h" nogil:
     int question_query(const void *bytes, size_t length, query *out)
     int question_watch(const void *bytes, size_t length, watch_question *out)
     int question_await(const void *bytes, size_t length, await_question *out)
+
+cdef extern from "<unistd.h>" nogil:
+    int _SC_PAGESIZE
+    long sysconf(int name)
 
 cdef extern from "xxh3.h" nogil:
     uint64_t xxh3_64(const void *bytes, size_t length, uint64_t seed)
@@ -246,11 +252,42 @@ cdef int put_counter(store_sink *out, int counter) except -1 nogil:
     return 0
 
 
+cdef int put_followers(store_sink *out, Loop *it) except -1 nogil:
+    """Of a leader: what it knows of each other member."""
+    cdef char name[48]
+    cdef Follower *one
+    cdef uint32_t i
+    cdef int count = 0
+    for i in range(it.status.followers_count):
+        one = &it.status.followers[i]
+        snprintf(name, sizeof(name), "followers.%llu.match", <unsigned long long>one.id)
+        count += put_figure(out, name, one.match_index)
+        snprintf(name, sizeof(name), "followers.%llu.learner", <unsigned long long>one.id)
+        count += put_figure(out, name, one.learner)
+        if one.heard_at:
+            snprintf(name, sizeof(name), "followers.%llu.silent_ms", <unsigned long long>one.id)
+            count += put_figure(out, name, (clock_microseconds() - one.heard_at) // 1000)
+    return count
+
+
+cdef uint64_t resident_memory() noexcept nogil:
+    """Bytes that this process occupies; 0 where the system does not say."""
+    cdef unsigned long long pages = 0
+    cdef FILE *file = fopen("/proc/self/statm", "r")
+    if file == NULL:
+        return 0
+    if fscanf(file, "%*u %llu", &pages) != 1:
+        pages = 0
+    fclose(file)
+    return pages * <uint64_t>sysconf(_SC_PAGESIZE)
+
+
 cdef int status_answer(Loop *it, Request *request) except -1 nogil:
     """A dot in a name says that it is a figure of a group."""
     cdef store_sink *out = scratch_of(it)
     cdef Figures *seen = &it.status
     cdef StoreState *store = <StoreState *>it.store
+    cdef WalFigures disk
     cdef int count = 0, i
     if sink_u16(out, 0) < 0:
         short_of_memory()
@@ -267,6 +304,18 @@ cdef int status_answer(Loop *it, Request *request) except -1 nogil:
     count += put_figure(out, b"steps", it.steps)
     count += put_figure(out, b"uptime_ms", (clock_microseconds() - it.questions.started_at) // 1000)
     count += put_figure(out, b"disk.full", it.disk_full)
+    wal_figures(<Wal *>it.wal, &disk)
+    count += put_figure(out, b"disk.batches", disk.batches)
+    count += put_figure(out, b"disk.bytes", disk.bytes)
+    count += put_figure(out, b"disk.syncs", disk.syncs)
+    count += put_figure(out, b"disk.sync_sum_us", disk.sync_sum)
+    count += put_figure(out, b"disk.sync_max_us", disk.sync_max)
+    count += put_figure(out, b"disk.sync_p50_us", disk.sync_p50)
+    count += put_figure(out, b"disk.sync_p99_us", disk.sync_p99)
+    count += put_figure(out, b"memory.resident", resident_memory())
+    count += put_figure(out, b"memory.log_bytes", it.core.log.payload_bytes)
+    count += put_figure(out, b"memory.log_entries", it.core.log.last_index - it.core.log.snapshot_index)
+    count += put_followers(out, it)
     count += put_figure(out, b"queues.requests", mailbox_size(it.mail))
     count += put_figure(out, b"queues.pending", it.pending)
     count += put_figure(out, b"queues.parked", it.questions.parked)

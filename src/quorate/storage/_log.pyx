@@ -31,8 +31,6 @@ from quorate.storage._csrc cimport (
     buffer_release,
     entry,
     getpid,
-    histogram,
-    histogram_quantile,
     pthread_mutex_lock,
     pthread_mutex_unlock,
     record_is_zero,
@@ -66,6 +64,8 @@ from quorate.storage._wal cimport (
     SegmentInfo,
     Submission,
     Wal,
+    WalFigures,
+    wal_figures,
     wal_free,
     wal_new,
     wal_start,
@@ -300,16 +300,11 @@ cdef class Log:
         """What was written since opening: ``batches``, ``bytes``, and how long fdatasync took, in microseconds:
         ``sync_p50_us`` and ``sync_p99_us`` of the last few thousand (within 7 %), ``sync_max_us``, ``sync_sum_us`` and
         ``syncs``, how many there were, since opening."""
-        cdef uint64_t batches, written, syncs, total, most, middle, late
-        cdef histogram *times = &self.wal.sync_times
+        cdef WalFigures seen
         mine(self)
-        pthread_mutex_lock(&self.wal.lock)
-        batches, written = self.wal.batches, self.wal.bytes_written
-        syncs, total, most = times.total, times.sum, times.most
-        middle, late = histogram_quantile(times, 500), histogram_quantile(times, 990)
-        pthread_mutex_unlock(&self.wal.lock)
-        return {"batches": batches, "bytes": written, "syncs": syncs, "sync_sum_us": total, "sync_max_us": most,
-                "sync_p50_us": min(middle, most), "sync_p99_us": min(late, most)}
+        wal_figures(self.wal, &seen)
+        return {"batches": seen.batches, "bytes": seen.bytes, "syncs": seen.syncs, "sync_sum_us": seen.sync_sum,
+                "sync_max_us": seen.sync_max, "sync_p50_us": seen.sync_p50, "sync_p99_us": seen.sync_p99}
 
     @property
     def durable(self):

@@ -69,6 +69,16 @@ cdef struct SegmentInfo:
     uint64_t sequence
     uint64_t last_index  # of the log when this segment began: all entries in front of it are at most this
 
+# What was written since opening. Microseconds; the quantiles are those of the last few thousand.
+cdef struct WalFigures:
+    uint64_t batches
+    uint64_t bytes
+    uint64_t syncs
+    uint64_t sync_sum
+    uint64_t sync_max
+    uint64_t sync_p50
+    uint64_t sync_p99
+
 cdef cppclass Wal:
     # Set before the threads start, constant after.
     string directory        # where the segments lie, with a slash at the end
@@ -143,5 +153,6 @@ cdef int wal_start(Wal *wal) except -1
 cdef void wal_stop(Wal *wal) noexcept nogil
 cdef int wal_submit(Wal *wal, Submission *what, uint64_t *ticket) noexcept nogil
 cdef int wal_state(Wal *wal, Completion *completion, cbool *full) noexcept nogil
+cdef void wal_figures(Wal *wal, WalFigures *out) noexcept nogil
 cdef uint64_t wal_submission_max(Wal *wal) noexcept nogil
 cdef int wal_wait(Wal *wal, uint64_t ticket, double seconds) noexcept nogil

@@ -37,6 +37,7 @@ from quorate.storage._csrc cimport (
     entry,
     entry_bytes,
     entry_release,
+    histogram_quantile,
     getpid,
     iovec,
     pthread_cond_broadcast,
@@ -312,6 +313,19 @@ cdef int wal_state(Wal *wal, Completion *completion, cbool *full) noexcept nogil
     error = wal.error
     pthread_mutex_unlock(&wal.lock)
     return error
+
+
+cdef void wal_figures(Wal *wal, WalFigures *out) noexcept nogil:
+    """What was written since opening, and how long fdatasync took."""
+    pthread_mutex_lock(&wal.lock)
+    out.batches = wal.batches
+    out.bytes = wal.bytes_written
+    out.syncs = wal.sync_times.total
+    out.sync_sum = wal.sync_times.sum
+    out.sync_max = wal.sync_times.most
+    out.sync_p50 = min(histogram_quantile(&wal.sync_times, 500), out.sync_max)
+    out.sync_p99 = min(histogram_quantile(&wal.sync_times, 990), out.sync_max)
+    pthread_mutex_unlock(&wal.lock)
 
 
 cdef int wal_wait(Wal *wal, uint64_t ticket, double seconds) noexcept nogil:
