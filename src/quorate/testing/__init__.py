@@ -2,7 +2,8 @@
 
 - :class:`SimCluster`: production cores in simulated time, driven by one seed, with your state machine or registers.
 - :class:`History` and :func:`check`: record what clients saw, and judge it.
-- the pytest fixture ``sim_cluster`` (see :mod:`quorate.testing.fixtures`).
+- :class:`ProcessCluster`: real nodes, one process each, to be killed, paused and started again.
+- the pytest fixtures ``sim_cluster`` and ``quorate_cluster`` (see :mod:`quorate.testing.fixtures`).
 
 Names are imported when they are used, because pytest imports this package in every run of its users, for the fixture.
 """
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from quorate.testing.history import NEVER, History, Operation
     from quorate.testing.linearizability import MUTEX, REGISTER, Model, Verdict, check
     from quorate.testing.machine import Registers, StateMachine
+    from quorate.testing.processes import ProcessCluster
     from quorate.testing.profiles import PROFILES, Profile
     from quorate.testing.runner import Outcome, find_violation, run_many, run_seed
 
@@ -30,6 +32,7 @@ __all__ = [
     "Model",
     "Operation",
     "Outcome",
+    "ProcessCluster",
     "Profile",
     "Registers",
     "SimCluster",
@@ -42,7 +45,7 @@ __all__ = [
     "run_seed",
 ]
 
-_PARTS = ("cluster", "failure", "history", "linearizability", "machine", "profiles", "runner")
+_PARTS = ("cluster", "failure", "history", "linearizability", "machine", "processes", "profiles", "runner")
 
 
 def __getattr__(name: str) -> Any:

@@ -1,20 +1,22 @@
-"""The pytest plugin: the fixture ``sim_cluster``, the option ``--sim-seed``, and transcripts in reports of failed
-tests.
+"""The pytest plugin: the fixtures ``sim_cluster`` and ``quorate_cluster``, the option ``--sim-seed``, and transcripts
+in reports of failed tests.
 
 Installed with Quorate, so it is loaded by every pytest run of its users: it imports nothing until a test asks for it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
     from quorate.testing.cluster import SimCluster
+    from quorate.testing.processes import ProcessCluster
 
-__all__ = ["sim_cluster"]
+__all__ = ["quorate_cluster", "sim_cluster"]
 
 _CLUSTERS: pytest.StashKey[list[Any]] = pytest.StashKey()
 
@@ -47,6 +49,19 @@ def sim_cluster(request: pytest.FixtureRequest) -> Callable[..., SimCluster]:
         return cluster
 
     return make
+
+
+@pytest.fixture
+def quorate_cluster(tmp_path: Path) -> Iterator[ProcessCluster]:
+    """A running cluster of three real nodes: ``quorate_cluster.client()``, ``.kill(name)``, ``.restart(name)``,
+    ``.pause(name)``, ``.resume(name)``, ``.leader()``.
+
+    See :class:`quorate.testing.ProcessCluster`, which also makes other ones, and some that several tests share.
+    """
+    from quorate.testing.processes import ProcessCluster
+
+    with ProcessCluster(directory=tmp_path / "quorate") as cluster:
+        yield cluster
 
 
 @pytest.hookimpl(wrapper=True)
