@@ -6,6 +6,8 @@ from quorate.runtime._structs cimport Answered, Request
 
 
 cdef void request_release(Request *it) noexcept nogil
+# What a request holds, without the struct itself: for `freed`.
+cdef void request_clear(Request *it) noexcept nogil
 # Says what became of a request, wakes its asker, and gives the loop's reference back. Takes over `result`.
 cdef void request_finish(Request *it) noexcept nogil
 

@@ -2,7 +2,11 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, final
 
+from typing_extensions import disjoint_base
+
+@disjoint_base
 class Asked:
+    def __init__(self, *args: object, **kwargs: object) -> None: ...
     def attach(self, completions: Completions, attached: object, convert: Callable[..., Any] | None = None) -> None: ...
     @property
     def done(self) -> bool: ...

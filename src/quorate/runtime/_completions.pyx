@@ -70,11 +70,18 @@ cdef extern from *:
 cdef void request_release(Request *it) noexcept nogil:
     if not reference_give_back(&it.references):
         return
+    if it.freed != NULL:
+        it.freed(it)
+        return
+    request_clear(it)
+    del it
+
+
+cdef void request_clear(Request *it) noexcept nogil:
     buffer_release(it.command)
     buffer_release(it.result)
     pthread_cond_destroy(&it.answered)
     pthread_mutex_destroy(&it.lock)
-    del it
 
 
 cdef void answered_release(Answered *it) noexcept nogil:

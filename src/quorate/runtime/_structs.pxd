@@ -246,6 +246,9 @@ cdef extern from "quorate/runtime/completions.hpp" namespace "quorate" nogil:
     const uint8_t OUTCOME_STOPPED_AFTER
     const uint8_t OUTCOME_UNREACHABLE
     const uint8_t OUTCOME_MALFORMED
+    const uint8_t OUTCOME_SESSION_LOST_BEFORE
+    const uint8_t OUTCOME_SESSION_LOST_AFTER
+    const uint8_t OUTCOME_NOT_SENT
 
     cdef cppclass Answered:
         uint32_t references
@@ -260,6 +263,7 @@ cdef extern from "quorate/runtime/completions.hpp" namespace "quorate" nogil:
         uint64_t expires_at
         buffer *command
         void (*then)(Request *it) noexcept nogil
+        void (*freed)(Request *it) noexcept nogil
         void *asker
         uint64_t tag
         const cbool *unwanted

@@ -145,7 +145,12 @@ enum Outcome : uint8_t {
     /* Of a client: no node could be reached, so that it never left this process. */
     OUTCOME_UNREACHABLE,
     /* Proven too: the body is none of its kind, or nobody here knows the kind. */
-    OUTCOME_MALFORMED
+    OUTCOME_MALFORMED,
+    /* Of a lane: the session ended, and the command was proven not to be applied, or that is not known. */
+    OUTCOME_SESSION_LOST_BEFORE,
+    OUTCOME_SESSION_LOST_AFTER,
+    /* Of a lane: what was asked before is not answered yet, so that this was not sent in time. */
+    OUTCOME_NOT_SENT
 };
 
 struct Answered; /* completions.hpp */
@@ -160,7 +165,9 @@ struct Request {
     /* A native asker, of the same thread: `then` is called once, with the outcome written, and takes the loop's reference
      * over. Nothing below is locked or signalled for it. */
     void (*then)(Request *it) = nullptr;
-    void *asker = nullptr;      /* what `then` belongs to; of a request to a lane: the lane, one reference */
+    /* Of a struct that begins with this one: called by the last one that lets go, frees everything. */
+    void (*freed)(Request *it) = nullptr;
+    void *asker = nullptr;      /* what `then` and `freed` belong to */
     uint64_t tag = 0;           /* the asker's own */
     const bool *unwanted = nullptr; /* true: it takes no answer any more, so that what is parked may be let go of */
 
