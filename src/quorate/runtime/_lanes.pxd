@@ -93,6 +93,7 @@ cdef extern from "quorate/runtime/lanes.hpp" namespace "quorate" nogil:
         uint8_t loss
         uint64_t session
         uint64_t deadline
+        int dropped
         Lanes *lanes
         uint8_t *nonce
         cbool closing

@@ -197,7 +197,6 @@ cdef void settle(NativeLane *lane, LaneCommand *what, uint8_t outcome, const Sen
     cdef uint64_t term = by.term if by != NULL else 0
     cdef uint64_t leader = by.leader if by != NULL else 0
     cdef Many *many
-    cdef size_t i
     if request == NULL:
         buffer_release(result)
         return
@@ -210,12 +209,9 @@ cdef void settle(NativeLane *lane, LaneCommand *what, uint8_t outcome, const Sen
         many.left -= 1
         if many.left:
             return
+        # What became of each stands with it.
         result = NULL
         outcome = OUTCOME_DONE
-        for i in range(many.outcomes.size()):
-            if many.outcomes[i] != OUTCOME_DONE:
-                outcome = many.outcomes[i]
-                break
     request_answer(request, outcome, index, term, leader, result)
 
 
@@ -228,6 +224,7 @@ cdef void refuse(Request *request, uint8_t outcome) noexcept nogil:
         for i in range(many.outcomes.size()):
             many.outcomes[i] = outcome
         many.left = 0
+        outcome = OUTCOME_DONE
     request_answer(request, outcome, 0, 0, 0, NULL)
 
 
@@ -711,6 +708,9 @@ cdef int renew(Lanes *it, LaneDriver *driver, uint64_t now) except -1 nogil:
                 break
             renew_at(it, lane, 0)
             made.lanes.push_back(lane)
+            if flag_get(&lane.dropped) and not lane.closing:
+                lane.closing = True
+                wake(it, lane)
         count = made.lanes.size()
         body = buffer_new(2 + 8 * count)
         if body == NULL:

@@ -7,6 +7,10 @@ from quorate.runtime._completions cimport Asked
 from quorate.runtime._structs cimport Loop, Request, mailbox, poller
 
 cdef Request *request_new(uint8_t kind, buffer *command, uint64_t expires_at) except NULL
+# For a struct that begins with a request, and that somebody will wait for.
+cdef void request_prepare(Request *made, uint8_t kind, buffer *command, uint64_t expires_at) noexcept nogil
+# The outcome, or PENDING when the time is over.
+cdef uint8_t request_wait(Request *it, double seconds) noexcept nogil
 # From the loop, once: says what became of it, wakes the asker, and gives the loop's reference back. Takes over `result`.
 cdef void request_answer(
     Request *it, uint8_t outcome, uint64_t index, uint64_t term, uint64_t leader, buffer *result
@@ -18,11 +22,14 @@ cdef uint8_t request_put(mailbox *mail, poller *poll, const int *ended, Request 
 cdef void loop_answer(Loop *it, Request *request, uint8_t outcome, uint64_t index, buffer *result) noexcept nogil
 # Whether nobody is left who takes the answer.
 cdef bint request_unwanted(Request *it) noexcept nogil
+# Waits with the GIL released: the outcome, EXPIRED when the time is over, or KeyboardInterrupt.
+cdef uint8_t request_await(Request *it, double seconds) except? 0
 
 
 cdef class Pending(Asked):
     cdef const int *ended       # of the engine's loop
     cdef readonly double timeout
+    cdef double grace           # seconds for the loop, which sees itself that the time is over
 
 
 # For any loop with a mailbox.

@@ -39,16 +39,19 @@ cdef double LATE_SECONDS = 5.0    # how late the end of a long poll may be
 cdef Request *request_new(uint8_t kind, buffer *command, uint64_t expires_at) except NULL:
     """With two references: the asker's and the loop's. Takes over the command."""
     cdef Request *made = new Request()
+    request_prepare(made, kind, command, expires_at)
+    return made
+
+
+cdef void request_prepare(Request *made, uint8_t kind, buffer *command, uint64_t expires_at) noexcept nogil:
     cdef pthread_condattr_t attributes
     made.kind = kind
     made.command = command
     made.expires_at = expires_at
-    pthread_mutex_init(&made.lock, NULL)
     pthread_condattr_init(&attributes)
     pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC)
     pthread_cond_init(&made.answered, &attributes)
     pthread_condattr_destroy(&attributes)
-    return made
 
 
 cdef void request_answer(
@@ -143,26 +146,30 @@ cdef Pending ask(
     return made
 
 
+cdef uint8_t request_await(Request *it, double seconds) except? 0:
+    """The outcome; EXPIRED if it does not come in time. Ctrl-C raises."""
+    cdef uint8_t outcome = OUTCOME_PENDING
+    cdef double some
+    while True:
+        some = max(min(seconds, SLICE_SECONDS), 0.0)
+        with nogil:
+            outcome = request_wait(it, some)
+        if outcome != OUTCOME_PENDING:
+            return outcome
+        PyErr_CheckSignals()
+        seconds -= some
+        if seconds <= 0:
+            return OUTCOME_EXPIRED
+
+
 @cython.final
 cdef class Pending(Asked):
     """A question on its way. :meth:`wait` gives the answer, or raises what became of it."""
 
     def wait(self, timeout=None):
         """(log index, result bytes or None). Raises what the outcome means; RequestTimeout after ``timeout`` seconds."""
-        cdef double left = self.timeout if timeout is None else timeout
-        cdef double some
-        cdef uint8_t outcome = OUTCOME_PENDING
-        while True:
-            some = max(min(left, SLICE_SECONDS), 0.0)
-            with nogil:
-                outcome = request_wait(self.it, some)
-            if outcome != OUTCOME_PENDING:
-                break
-            PyErr_CheckSignals()
-            left -= some
-            if left <= 0:
-                outcome = OUTCOME_EXPIRED
-                break
+        cdef double left = self.timeout + self.grace if timeout is None else timeout
+        cdef uint8_t outcome = request_await(self.it, left)
         if outcome != OUTCOME_DONE:
             raise self.describe(outcome, self.it.leader)
         return self.value()

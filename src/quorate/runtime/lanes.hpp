@@ -95,6 +95,7 @@ struct Lane {
     uint8_t loss = LOSS_NONE;
     uint64_t session = 0;
     uint64_t deadline = 0;       /* until then the session is ours for sure; 0: it is not */
+    int dropped = 0;             /* atomic: nobody holds the handle any more, and the request to close it found no room */
 
     Lanes *lanes = nullptr;
     uint8_t nonce[16] = {};

@@ -1,0 +1,33 @@
+# A lane as Python holds it; see _lane.pyx. For any engine: a node or a client.
+
+from quorate.runtime._completions cimport Asked
+from quorate.runtime._lanes cimport NativeLane
+from quorate.runtime._requests cimport Pending
+from quorate.runtime._structs cimport Request, mailbox, poller
+
+
+cdef class PendingMany(Asked):
+    cdef readonly double timeout
+
+
+cdef class Lane:
+    cdef NativeLane *it
+    cdef object engine       # keeps mailbox and poller alive
+    cdef mailbox *mail
+    cdef poller *poll
+    cdef const int *ended
+    cdef object describe
+    cdef Pending ending
+    cdef unsigned long generation
+    cdef readonly Pending opening
+
+    cdef int mine(self) except -1
+    cdef int hand_in(self, Request *request) except -1
+    cdef Pending asked(self, Request *request, double timeout)
+
+
+# `margin` in seconds, or None; `timeout`: for the opening. Takes no lock and waits for nothing.
+cdef Lane lane_open(
+    object engine, mailbox *mail, poller *poll, const int *ended, object describe, double ttl, bytes label,
+    object margin, double timeout,
+)
