@@ -56,8 +56,8 @@ cdef bint lease_holds(Core *core) noexcept nogil:
     return core.now < core.lease_until or (QUORATE_MUTATION(core, LEASE_IGNORES_PAUSE) and core.lease_until > 0)
 
 
-cdef int read_asked(Core *core, Update *update, uint64_t id, uint64_t asker) except -1 nogil:
-    """The leader takes a read in. ``asker`` is itself or the follower that forwarded it."""
+cdef int read_asked(Core *core, Update *update, uint64_t id, uint64_t asker, bint fresh) except -1 nogil:
+    """The leader takes a read in. ``asker`` is itself or the follower that forwarded it; ``fresh``: a lease will not do."""
     cdef PendingRead pending
     if core.pending_reads.size() + core.ready_reads.size() >= core.settings.max_pending_reads:
         return answer(core, update, id, asker, 0, OVERLOADED)
@@ -68,7 +68,7 @@ cdef int read_asked(Core *core, Update *update, uint64_t id, uint64_t asker) exc
         # What earlier terms committed is known only after the first commit of this one (Raft §8).
         pending.round = 0
         pending.index = 0
-    elif lease_holds(core) or QUORATE_MUTATION(core, READ_WITHOUT_QUORUM):
+    elif (not fresh and lease_holds(core)) or QUORATE_MUTATION(core, READ_WITHOUT_QUORUM):
         return answer(core, update, id, asker, core.commit_index, ACCEPTED)
     else:
         pending.round = core.round + 1  # one that is sent after the question came

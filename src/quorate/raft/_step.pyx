@@ -401,7 +401,7 @@ cdef int on_forward_proposal(Core *core, Update *update, const Message *message)
 cdef int on_forward_read(Core *core, Update *update, const Message *message) except -1 nogil:
     cdef Message *made
     if core.role == LEADER:
-        return read_asked(core, update, message.id, message.sender)
+        return read_asked(core, update, message.id, message.sender, False)
     made = send(core, update, FORWARD_READ_RESPONSE, message.sender, False)
     made.id = message.id
     made.status = NOT_LEADER
@@ -459,7 +459,7 @@ cdef int dispatch(Core *core, const Event *event, Update *update) except -1 nogi
         return on_applied(core, event)
     if type == READ_INDEX:
         if core.role == LEADER:
-            return read_asked(core, update, event.id, core.id)
+            return read_asked(core, update, event.id, core.id, event.mode == 1)
         return read_forward(core, update, event.id)
     if type == PROPOSE_CHANGE:
         return on_propose_change(core, update, event)

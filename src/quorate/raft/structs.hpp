@@ -114,7 +114,7 @@ struct Change {
 
 struct Event {
     uint8_t type = 0;
-    uint8_t mode = 0;            /* ProposeChange: a JointMode; DiskStalled: 1 if stalled */
+    uint8_t mode = 0;            /* ProposeChange: a JointMode; DiskStalled: 1 if stalled; ReadIndex: 1 if a lease will not do */
     uint64_t now = 0;
     uint64_t id = 0;             /* of the request, or the target or peer */
     uint64_t ticket = 0, index = 0, term = 0, size = 0, digest = 0;

@@ -19,14 +19,8 @@ from quorate.raft._types cimport (
     ACCEPTED,
     ENTRY_COMMAND,
     FORWARDED,
-    LEADER_CHANGED,
-    NO_LEADER,
-    NOT_LEADER,
-    OVERLOADED,
     PROPOSE,
     READ_INDEX,
-    STALLED,
-    TRANSFERRING,
     EntryRef,
     Event,
     ReadResult,
@@ -38,9 +32,19 @@ from quorate.raft._types cimport (
 )
 from quorate.runtime._answers cimport *
 from quorate.runtime._questions cimport QUESTION_READ, question_read, question_taken, questions_applied, questions_stopped
-from quorate.runtime._requests cimport loop_answer
+from quorate.runtime._requests cimport loop_answer, outcome_of
+from quorate.runtime._sessions cimport (
+    bind_session,
+    sessions_applied,
+    sessions_ask,
+    sessions_confirmed,
+    sessions_lost,
+    sessions_placed,
+    sessions_stopped,
+)
 from quorate.runtime._structs cimport *
 from quorate.store._apply cimport store_apply_batch
+from quorate.store._csrc cimport OPERATION_SESSION_OPEN
 from quorate.store._csrc cimport entry as store_entry
 from quorate.store._csrc cimport sink as store_sink
 from quorate.store._state cimport StoreState
@@ -54,21 +58,8 @@ cdef enum:
     TAKEN_PER_TURN = 16384
     PENDING_MAX = 65536
     BACKLOG_MAX = 64        # writes that the log has not taken: more would only wait
-
-
-cdef uint8_t outcome_of(uint8_t status) noexcept nogil:
-    """What the core's refusal means to a caller; each proves that nothing was appended."""
-    if status == NO_LEADER or status == LEADER_CHANGED:
-        return OUTCOME_NO_LEADER
-    if status == NOT_LEADER:
-        return OUTCOME_NOT_LEADER
-    if status == OVERLOADED:
-        return OUTCOME_OVERLOADED
-    if status == TRANSFERRING:
-        return OUTCOME_TRANSFERRING
-    if status == STALLED:
-        return OUTCOME_STALLED
-    return OUTCOME_REFUSED
+    RESULT_NUMBER = 10      # where an encoded result has its number
+    RESULT_HEAD = 18
 
 
 cdef void answer(Loop *it, Request *request, uint8_t outcome, uint64_t index) noexcept nogil:
@@ -111,6 +102,13 @@ cdef int take_requests(Loop *it, step_function step) except -1 nogil:
     cdef entry made
     cdef uint64_t bytes = 0
     cdef int i
+    while True:
+        # Ahead of everything, and whatever there is to do: overload must not cost a session.
+        request = <Request *>mailbox_take(it.urgent)
+        if request == NULL:
+            break
+        it.pending += 1
+        sessions_ask(it, request)
     reads.read = True
     for i in range(TAKEN_PER_TURN):
         if not requests_wanted(it):
@@ -200,6 +198,8 @@ cdef int proposals_placed(Loop *it, Update *update) except -1 nogil:
     cdef uint8_t status
     for i in range(update.proposals.size()):
         status = update.proposals[i].status
+        if sessions_placed(it, update.proposals[i].id, status):
+            continue
         if status == ACCEPTED:
             batch_placed(it, update.proposals[i].id, update.proposals[i].index, update.proposals[i].term)
         elif status == FORWARDED:
@@ -214,6 +214,7 @@ cdef int proposals_placed(Loop *it, Update *update) except -1 nogil:
 cdef int forwarded_lost(Loop *it) except -1 nogil:
     """The leader that was asked is gone, or another one leads: what it did not answer is not known."""
     cdef batch_iterator at = it.batches.begin()
+    sessions_lost(it)
     while at != it.batches.end():
         if dereference(at).second.forwarded:
             answer_all(it, &dereference(at).second, OUTCOME_CONNECTION_LOST, 0)
@@ -240,6 +241,8 @@ cdef int reads_answered(Loop *it, Update *update) except -1 nogil:
     cdef size_t i
     for i in range(update.reads.size()):
         result = &update.reads[i]
+        if sessions_confirmed(it, result):
+            continue
         found = it.batches.find(result.id)
         if found == it.batches.end():
             continue
@@ -269,8 +272,7 @@ cdef int apply_entries(Loop *it, Update *update) except -1 nogil:
     )
     it.applied = first + count - 1
     it.applied_due = True
-    # Deadlines of sessions are not kept yet; what changed is not to pile up until they are.
-    (<StoreState *>it.store).changes.clear()
+    sessions_applied(it)
     while not it.waiting.empty():
         at = it.waiting.begin()
         index = dereference(at).first
@@ -285,6 +287,8 @@ cdef int apply_entries(Loop *it, Update *update) except -1 nogil:
         start = it.ends[index - first - 1] if index > first else 0
         end = it.ends[index - first]
         result = buffer_from(it.results.bytes + start, end - start)
+        if request.process and end - start >= RESULT_HEAD and (<uint8_t *>request.command.bytes)[1] == OPERATION_SESSION_OPEN:
+            bind_session(it, request.process, load_le64(it.results.bytes + start + RESULT_NUMBER))
         loop_answer(it, request, OUTCOME_DONE, index, result)
     return questions_applied(it)
 
@@ -294,6 +298,7 @@ cdef void requests_stopped(Loop *it) noexcept nogil:
     cdef Request *request
     cdef batch_iterator at = it.batches.begin()
     cdef waiting_iterator place = it.waiting.begin()
+    sessions_stopped(it)
     while at != it.batches.end():
         # A step that failed half way may have appended what it did not place yet.
         answer_all(it, &dereference(at).second, OUTCOME_STOPPED_BEFORE if dereference(at).second.read
@@ -307,6 +312,8 @@ cdef void requests_stopped(Loop *it) noexcept nogil:
     questions_stopped(it)
     while True:
         request = <Request *>mailbox_take(it.mail)
+        if request == NULL:
+            request = <Request *>mailbox_take(it.urgent)
         if request == NULL:
             return
         it.pending += 1

@@ -43,6 +43,7 @@ from quorate.runtime._disk cimport *
 from quorate.runtime._loop cimport *
 from quorate.runtime._peers cimport *
 from quorate.runtime._questions cimport questions_clear, questions_deadline, questions_tick
+from quorate.runtime._sessions cimport *
 from quorate.runtime._structs cimport *
 from quorate.store._state cimport StoreState
 
@@ -147,6 +148,7 @@ cdef int snapshot_refused(Loop *it, uint64_t index) except -1 nogil:
 
 cdef int office_changed(Loop *it, const Update *update) except -1 nogil:
     cdef bint leader_changed = update.leader != it.leader or update.term != it.term
+    sessions_office(it)
     if update.role == LEADER and it.role != LEADER:
         it.elections += 1
     if update.leader != it.leader and update.leader:
@@ -170,12 +172,17 @@ cdef int office_changed(Loop *it, const Update *update) except -1 nogil:
 cdef int receive_from(Loop *it, uint32_t slot) except -1 nogil:
     cdef Event event
     cdef Message message
-    cdef int i
+    cdef int i, found
     event.type = RECEIVE
     for i in range(MESSAGES):
         message = Message()
-        if peers_next(&it.peers, slot, clock_microseconds(), &message) == 0:
+        found = peers_next(&it.peers, slot, clock_microseconds(), &message)
+        if found == 0:
             return 0
+        if found == 2:
+            if sessions_frame(it, it.peers.connections[slot].peer, it.peers.other_kind, it.peers.other, it.peers.other_length):
+                return peers_damaged(&it.peers, slot, clock_microseconds())
+            continue
         event.message = &message
         step(it, &event)
     return 0
@@ -262,13 +269,17 @@ cdef int turn(Loop *it) except -1 nogil:
     cdef poller_event[EVENTS] events
     cdef Event tick
     cdef uint64_t due = min(it.deadline, peers_deadline(&it.peers))
+    cdef uint64_t woke
     cdef int count, i, slot
     cdef bint busy
-    due = min(due, min(requests_deadline(it), questions_deadline(it)))
+    due = min(min(due, requests_deadline(it)), min(questions_deadline(it), sessions_deadline(it)))
+    due = max(due, clock_microseconds())
     # A loop that has too much to answer leaves the mailbox alone, until it is full and refuses.
-    busy = it.applied_due or not it.own.empty() or peers_troubled(&it.peers) or (requests_wanted(it) and not mailbox_sleeps(it.mail))
+    busy = not mailbox_sleeps(it.urgent) or it.applied_due or not it.own.empty() or peers_troubled(&it.peers) or (requests_wanted(it) and not mailbox_sleeps(it.mail))
     count = poller_wait(it.poll, events, EVENTS, 0 if busy or flag_get(&it.stopping) else due)
+    woke = clock_microseconds()
     mailbox_awake(it.mail)
+    mailbox_awake(it.urgent)
     if count < 0:
         it.failure = FAILURE_POLLER
         with gil:
@@ -278,11 +289,14 @@ cdef int turn(Loop *it) except -1 nogil:
             disk_reported(it)
         elif events[i].token == TOKEN_LISTENER:
             peers_accept(&it.peers, clock_microseconds())
+        elif <uint32_t>events[i].token == TOKEN_PROCESS:
+            sessions_process(it, events[i].token)
         else:
             slot = peers_ready(&it.peers, events[i].token, events[i].ready, clock_microseconds())
             if slot >= 0:
                 receive_from(it, slot)
     take_requests(it, step)
+    sessions_go(it, step)
     own_events(it)
     if clock_microseconds() >= it.deadline:
         if count == EVENTS:
@@ -290,6 +304,7 @@ cdef int turn(Loop *it) except -1 nogil:
         tick.type = TICK
         step(it, &tick)
     go_on_applying(it)
+    sessions_judge(it, step, due, woke, count == EVENTS)
     peers_tick(&it.peers, clock_microseconds())
     tell_of_connections(it)
     peers_flush(&it.peers, clock_microseconds())
@@ -384,6 +399,7 @@ cdef void *run(void *context) noexcept nogil:
     # Nobody puts anything any more after this; what is inside is answered, and what came at the last instant too, by the
     # asker itself, who sees that the loop has ended.
     mailbox_close(it.mail)
+    mailbox_close(it.urgent)
     requests_stopped(it)
     disk_flush(it)
     # Also of a node that failed: what the others see is a closed connection, and not a silence that they must wait out.
@@ -454,6 +470,7 @@ cdef int loop_prepare(Loop *it) except -1:
     pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC)
     pthread_cond_init(&it.changed, &attributes)
     pthread_condattr_destroy(&attributes)
+    sessions_prepare(it)
     return 0
 
 
@@ -488,6 +505,7 @@ cdef void loop_stop(Loop *it) noexcept nogil:
 cdef void loop_clear(Loop *it) noexcept nogil:
     """Gives back what a loop that does not run holds."""
     peers_close(&it.peers)
+    sessions_clear(it)
     sink_free(&it.results)
     questions_clear(it)
     pthread_cond_destroy(&it.changed)

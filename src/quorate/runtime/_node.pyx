@@ -35,6 +35,7 @@ from quorate.raft._types cimport (
 from quorate.runtime._loop cimport *
 from quorate.runtime._peers cimport INCOMING_MAX, peers_close
 from quorate.runtime._requests cimport Pending, ask
+from quorate.runtime._sessions cimport PROCESSES_MAX
 from quorate.runtime._structs cimport *
 from quorate.storage._log cimport Log
 from quorate.storage._replay cimport Replay
@@ -68,6 +69,7 @@ cdef extern from "<unistd.h>" nogil:
 
 cdef enum:
     MAILBOX_ITEMS = 32768
+    MAILBOX_URGENT = 8192
     PAYLOAD_SPARE = 2097152  # what the heads of a message's entries may add to their payload
 
 ROLES = ("follower", "pre_candidate", "candidate", "leader")
@@ -199,8 +201,9 @@ cdef class Running:
         loop.written_commit = storage.restart.hard_state[2]
         loop.term = loop.core.current_term
         loop.mail = mailbox_new(MAILBOX_ITEMS)
-        loop.poll = poller_new(2 * len(peers) + INCOMING_MAX + 16)
-        if loop.mail == NULL or loop.poll == NULL:
+        loop.urgent = mailbox_new(MAILBOX_URGENT)
+        loop.poll = poller_new(2 * len(peers) + INCOMING_MAX + PROCESSES_MAX + 16)
+        if loop.mail == NULL or loop.urgent == NULL or loop.poll == NULL:
             raise MemoryError("no memory for the node's mailbox, or no descriptor for its poller")
         loop.questions.seed = seed
         loop.questions.started_at = clock_microseconds()
@@ -244,6 +247,8 @@ cdef class Running:
                 c_close(self.loop.disk_write_fd)
         if self.loop.mail != NULL:
             mailbox_free(self.loop.mail)
+        if self.loop.urgent != NULL:
+            mailbox_free(self.loop.urgent)
         poller_free(self.loop.poll)
         del self.loop
 
@@ -347,7 +352,8 @@ cdef class Running:
 
     cdef Pending asked(self, uint8_t kind, buffer *command, double timeout):
         cdef Loop *loop = self.loop
-        return ask(self, loop.mail, loop.poll, &loop.ended, self.describe, kind, command, timeout)
+        return ask(self, loop.urgent if kind == REQUEST_RENEW else loop.mail, loop.poll, &loop.ended, self.describe, kind,
+                   command, timeout)
 
     def propose(self, bytes data not None, double timeout):
         """Hands an encoded command in. Raises InvalidArgument if it is none; else a :class:`Pending`."""

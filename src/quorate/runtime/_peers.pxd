@@ -1,6 +1,6 @@
 # Connections to and from the other members; see _peers.pyx.
 
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from quorate.raft._types cimport Message
 from quorate.runtime._structs cimport Peer, Peers
@@ -20,11 +20,15 @@ cdef uint64_t peers_deadline(Peers *it) noexcept nogil
 cdef int peers_tick(Peers *it, uint64_t now) except -1 nogil
 cdef int peers_accept(Peers *it, uint64_t now) except -1 nogil
 # What a ready connection holds: read it, then take messages with peers_next until it says 0. Answers the slot, or -1 if the
-# event was for an earlier user of it.
+# event was for an earlier user of it. 2 instead of 1: `other` of the peers is a frame of a kind that is not the protocol's.
 cdef int peers_ready(Peers *it, uint64_t token, uint32_t ready, uint64_t now) except -2 nogil
 cdef int peers_next(Peers *it, uint32_t slot, uint64_t now, Message *message) except -1 nogil
 # PEERS_QUEUED, or why the message was dropped.
 cdef int peers_send(Peers *it, const Message *message, uint64_t now) except -1 nogil
+# Queues a frame of another kind than the protocol's: PEERS_QUEUED, or why it was dropped.
+cdef int peers_frame(Peers *it, uint64_t to, uint8_t kind, const uint8_t *payload, size_t length) except -1 nogil
+# Closes a connection whose frame made no sense.
+cdef int peers_damaged(Peers *it, uint32_t slot, uint64_t now) except -1 nogil
 cdef int peers_flush(Peers *it, uint64_t now) except -1 nogil
 # Whether somebody is gone or lost messages, and the core has not been told.
 cdef bint peers_troubled(Peers *it) noexcept nogil

@@ -26,7 +26,7 @@ from quorate.raft._types cimport (
     buffer_release,
 )
 from quorate.runtime._structs cimport *
-from quorate.runtime._wire cimport KIND_HELLO, KIND_RAFT
+from quorate.runtime._wire cimport KIND_HELLO, KIND_RAFT, KIND_RENEW, KIND_RENEWED
 
 
 cdef extern from "<errno.h>" nogil:
@@ -417,7 +417,7 @@ cdef int take_message(Peers *it, uint32_t slot, const frame *found, Message *mes
 
 
 cdef int peers_next(Peers *it, uint32_t slot, uint64_t now, Message *message) except -1 nogil:
-    """The next message that is whole: 1, or 0 if there is none. ``message`` comes in empty."""
+    """The next message that is whole: 1, 2 for a frame of another kind, or 0 if there is none. ``message`` comes in empty."""
     cdef Connection *connection = &it.connections[slot]
     cdef frame found
     cdef size_t size
@@ -443,6 +443,11 @@ cdef int peers_next(Peers *it, uint32_t slot, uint64_t now, Message *message) ex
             continue
         if connection.incoming:
             connection.deadline = 0
+        if connection.incoming and (found.kind == KIND_RENEW or found.kind == KIND_RENEWED):
+            it.other_kind = found.kind
+            it.other = found.payload
+            it.other_length = found.length
+            return 2
         if take_message(it, slot, &found, message) != 1:
             refuse(it, slot, COUNT_DAMAGED, now)
             return 0
@@ -485,6 +490,30 @@ cdef int peers_send(Peers *it, const Message *message, uint64_t now) except -1 n
     it.counters[COUNT_SENT] += 1
     queue_slot(it, peer.outgoing)
     return PEERS_QUEUED
+
+
+cdef int peers_frame(Peers *it, uint64_t to, uint8_t kind, const uint8_t *payload, size_t length) except -1 nogil:
+    cdef Peer *peer = peer_of(it, to)
+    cdef Connection *connection
+    cdef frame_part part
+    cdef size_t start
+    if peer == NULL or peer.outgoing < 0 or it.connections[peer.outgoing].state != OPEN:
+        return PEERS_UNCONNECTED
+    connection = &it.connections[peer.outgoing]
+    start = connection.out.size()
+    if start - connection.sent > OUTPUT_MAX:
+        return PEERS_FULL
+    connection.out.resize(start + FRAME_HEADER + length)
+    memcpy(connection.out.data() + start + FRAME_HEADER, payload, length)
+    part.bytes = payload
+    part.length = length
+    frame_encode(connection.out.data() + start, kind, 0, &part, 1)
+    queue_slot(it, peer.outgoing)
+    return PEERS_QUEUED
+
+
+cdef int peers_damaged(Peers *it, uint32_t slot, uint64_t now) except -1 nogil:
+    return refuse(it, slot, COUNT_DAMAGED, now)
 
 
 cdef int flush_slot(Peers *it, uint32_t slot, uint64_t now) except -1 nogil:

@@ -26,6 +26,7 @@ from libcpp.vector cimport vector
 from quorate.raft._types cimport buffer, buffer_from, buffer_release
 from quorate.runtime._questions cimport *
 from quorate.runtime._requests cimport loop_answer, request_unwanted
+from quorate.runtime._sessions cimport sessions_ask
 from quorate.runtime._structs cimport *
 from quorate.storage._wal cimport Wal, WalFigures, wal_figures
 from quorate.store._csrc cimport (
@@ -507,6 +508,8 @@ cdef int question_taken(Loop *it, Request *request, step_function step) except -
         return await_taken(it, request)
     if kind == REQUEST_STATUS:
         return status_answer(it, request)
+    if kind == REQUEST_RENEW:
+        return sessions_ask(it, request)
     # New kinds: one line each, that hands the request to who answers it.
     return refuse(it, request, OUTCOME_MALFORMED)
 

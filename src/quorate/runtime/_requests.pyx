@@ -13,7 +13,7 @@ cimport cython
 from cpython.exc cimport PyErr_CheckSignals
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
-from quorate.raft._types cimport buffer
+from quorate.raft._types cimport LEADER_CHANGED, NO_LEADER, NOT_LEADER, OVERLOADED, STALLED, TRANSFERRING, buffer
 from quorate.runtime._completions cimport Asked, request_finish, request_release
 from quorate.runtime._requests cimport *
 from quorate.runtime._structs cimport *
@@ -34,6 +34,21 @@ cdef extern from *:
 
 cdef double SLICE_SECONDS = 0.05  # how long a signal may have to wait
 cdef double LATE_SECONDS = 5.0    # how late the end of a long poll may be
+
+
+cdef uint8_t outcome_of(uint8_t status) noexcept nogil:
+    """What the core's refusal means to a caller; each proves that nothing was appended."""
+    if status == NO_LEADER or status == LEADER_CHANGED:
+        return OUTCOME_NO_LEADER
+    if status == NOT_LEADER:
+        return OUTCOME_NOT_LEADER
+    if status == OVERLOADED:
+        return OUTCOME_OVERLOADED
+    if status == TRANSFERRING:
+        return OUTCOME_TRANSFERRING
+    if status == STALLED:
+        return OUTCOME_STALLED
+    return OUTCOME_REFUSED
 
 
 cdef Request *request_new(uint8_t kind, buffer *command, uint64_t expires_at) except NULL:

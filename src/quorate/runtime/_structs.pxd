@@ -218,6 +218,9 @@ cdef extern from "quorate/runtime/completions.hpp" namespace "quorate" nogil:
         uint64_t listen_again_at
         uint64_t random
         uint64_t *counters
+        uint8_t other_kind
+        const uint8_t *other
+        uint32_t other_length
 
     const uint8_t REQUEST_PROPOSE
     const uint8_t REQUEST_READ
@@ -270,6 +273,7 @@ cdef extern from "quorate/runtime/completions.hpp" namespace "quorate" nogil:
         Answered *completions
         void *handle
         Request *next
+        uint32_t process
         pthread_mutex_t lock
         pthread_cond_t answered
         uint8_t outcome
@@ -404,6 +408,8 @@ cdef extern from "quorate/runtime/completions.hpp" namespace "quorate" nogil:
         Core *core
         poller *poll
         mailbox *mail
+        mailbox *urgent
+        void *sessions
         void *wal
         void *store
         int disk_fd

@@ -106,6 +106,11 @@ struct Peers {
     uint64_t listen_again_at = 0;        /* 0: listening */
     uint64_t random = 1;
     uint64_t counters[COUNTERS] = {};
+
+    /* The frame that peers_next reported last, if it was none of the protocol; lent until the next call. */
+    uint8_t other_kind = 0;
+    const uint8_t *other = nullptr;
+    uint32_t other_length = 0;
 };
 
 /* Requests ------------------------------------------------------------------------------------------------------- */
@@ -161,6 +166,7 @@ struct Request {
     uint8_t kind = 0;
     uint64_t expires_at = 0;    /* when the asker stops waiting */
     buffer *command = nullptr;  /* the body; one reference */
+    uint32_t process = 0;       /* of the asker, if it is known (_sessions): its sessions end with it */
 
     /* A native asker, of the same thread: `then` is called once, with the outcome written, and takes the loop's reference
      * over. Nothing below is locked or signalled for it. */
@@ -255,6 +261,8 @@ struct Loop {
     Core *core = nullptr;
     poller *poll = nullptr;
     mailbox *mail = nullptr;    /* carries Request pointers, one reference each */
+    mailbox *urgent = nullptr;  /* the same for renewals, which overload must not hold up */
+    void *sessions = nullptr;   /* Sessions; see _sessions.pyx */
     void *wal = nullptr;        /* a Wal of storage, a StoreState of store: compiled there, and no header says what they are */
     void *store = nullptr;
     int disk_fd = -1;           /* what the log writes when something became durable; reading end */

@@ -1,0 +1,205 @@
+"""Sessions in running nodes: who renews keeps its session, who does not loses it, whatever a leader goes through."""
+
+from __future__ import annotations
+
+import os
+import struct
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+from quorate.config import RaftConfig
+from quorate.errors import ConnectionLost, InvalidArgument, NoQuorum, NotLeader, Overloaded, QuorateError, RequestTimeout
+from quorate.runtime._requests import Pending
+from quorate.runtime.node import NativeNode
+from quorate.storage import Faults
+from quorate.store import commands
+from quorate.store.views import Status
+from runtime.clusters import Cluster, until
+
+RENEW = 6
+RENEWED, UNKNOWN, EXPIRY_PROPOSED = 0, 1, 2
+PATIENCE = 20.0
+
+
+def body(sessions: Iterable[int]) -> bytes:
+    numbers = list(sessions)
+    return struct.pack(f"<H{len(numbers)}Q", len(numbers), *numbers)
+
+
+def renew(node: NativeNode, *sessions: int) -> list[int]:
+    """What became of the renewal of each; asked again while no leader answers."""
+
+    def answered() -> list[int] | None:
+        try:
+            result = node.ask(RENEW, body(sessions), timeout=PATIENCE).wait()[1]
+        except (NoQuorum, NotLeader, ConnectionLost):
+            return None
+        assert result is not None
+        return list(result)
+
+    return until(answered, PATIENCE)
+
+
+def opened(node: NativeNode, ttl_ms: int) -> int:
+    result = node.execute(commands.session_open(os.urandom(16), ttl_ms), timeout=PATIENCE)
+    assert result.status is Status.OK
+    return result.number
+
+
+def gone(node: NativeNode, session: int) -> bool:
+    return node.reader.session(session) is None
+
+
+def others(cluster: Cluster, node: NativeNode) -> list[NativeNode]:
+    return [each for each in cluster.nodes.values() if each is not node]
+
+
+def test_a_session_that_nobody_renews_ends_and_takes_everything_with_it() -> None:
+    with Cluster() as cluster:
+        leader = cluster.leader()
+        follower = others(cluster, leader)[0]
+        begin = time.monotonic()
+        session = opened(follower, 1000)
+        owner, waiter = (opened(follower, 60_000) for _ in range(2))
+        follower.execute(commands.put("mine", "1", session=session, owned=True))
+        follower.execute(commands.acquire("lock", session=session, acquisition=1, capacity=1, kind=1))
+        follower.execute(commands.acquire("lock", session=waiter, acquisition=1, capacity=1, kind=1))
+        for node in cluster.nodes.values():
+            until(lambda node=node: gone(node, session), PATIENCE)
+        assert time.monotonic() - begin >= 1.0, "nobody's time is cut short"
+        for node in cluster.nodes.values():
+            node.barrier()
+            assert node.reader.get("mine") is None
+            permit = node.reader.permit("lock")
+            assert permit is not None
+            assert [each.session for each in permit.queue if each.token] == [waiter]
+        assert renew(leader, session, owner) == [UNKNOWN, RENEWED]
+        assert renew(follower, session, owner) == [UNKNOWN, RENEWED]
+
+
+def test_renewals_keep_a_session_on_whatever_node_they_come() -> None:
+    with Cluster() as cluster:
+        cluster.leader()
+        first, second = opened(cluster.nodes["a"], 3000), opened(cluster.nodes["b"], 3000)
+        dropped = opened(cluster.nodes["c"], 3000)
+        number = 0
+        while not gone(cluster.nodes["a"], dropped):
+            # By turns, and both together: what is written together is answered together.
+            node = cluster.nodes["abc"[number % 3]]
+            assert renew(node, first, second) == [RENEWED, RENEWED]
+            number += 1
+            time.sleep(0.02)
+        assert number > 10
+        assert renew(cluster.nodes["b"], first, second, dropped) == [RENEWED, RENEWED, UNKNOWN]
+
+
+def test_a_change_of_leader_gives_everybody_full_time() -> None:
+    with Cluster(3) as cluster:
+        leader = cluster.leader()
+        session = opened(leader, 3000)
+        time.sleep(2.0)  # most of its time is over; the time itself is what this is about
+        leader.stop()
+        changed = time.monotonic()
+        survivor = cluster.running[0]
+        until(lambda: survivor.status()["leader"] not in (None, leader.name), PATIENCE)
+        until(lambda: gone(survivor, session), PATIENCE)
+        assert time.monotonic() - changed >= 3.0
+
+
+def test_without_a_majority_no_renewal_is_acknowledged() -> None:
+    with Cluster() as cluster:
+        leader = cluster.leader()
+        session = opened(leader, 60_000)
+        assert renew(leader, session) == [RENEWED]
+        followers = others(cluster, leader)
+        for node in followers:
+            node.stop()
+        # Asked again and again, from when it still believes to lead until it knows better.
+        refused = set()
+        while leader.status()["leader"] is not None:
+            with pytest.raises(QuorateError) as caught:
+                leader.ask(RENEW, body([session]), timeout=PATIENCE).wait()
+            refused.add(type(caught.value))
+        with pytest.raises(NoQuorum):
+            leader.ask(RENEW, body([session]), timeout=PATIENCE).wait()
+        assert refused <= {NoQuorum, NotLeader, RequestTimeout}
+
+
+def test_a_renewal_that_comes_after_the_expiry_was_proposed_is_refused(tmp_path: Path) -> None:
+    members = {1: ("a", "unix:/unused")}
+    faults = Faults()
+    config = RaftConfig(disk_stall_ms=60_000)
+    with NativeNode("a", 1, members, data_dir=tmp_path / "a", listen=None, faults=faults, config=config) as node:
+        node.wait_ready()
+        session = opened(node, 1000)
+        before = node.status()["last_index"]
+        faults.slow("sync", seconds=5.0)
+        # The proposal is in the log, and its commit takes long.
+        until(lambda: node.status()["last_index"] > before, PATIENCE)
+        assert not gone(node, session)
+        assert renew(node, session) == [EXPIRY_PROPOSED]
+        faults.clear()
+        until(lambda: gone(node, session), PATIENCE)
+        assert renew(node, session) == [UNKNOWN]
+
+
+def test_many_sessions_in_one_request_and_many_requests_at_once() -> None:
+    with Cluster() as cluster:
+        leader = cluster.leader()
+        follower = others(cluster, leader)[0]
+        nonces = [os.urandom(16) for _ in range(3000)]
+        asked = [follower.propose(commands.session_open(nonce, 60_000), timeout=PATIENCE) for nonce in nonces]
+        sessions = [each.wait()[0] for each in asked]
+        assert renew(follower, *sessions) == [RENEWED] * len(sessions)
+        pending = [
+            node.ask(RENEW, body([each, 1]), timeout=PATIENCE) for each in sessions for node in (leader, follower)
+        ]
+        for one in pending:
+            assert one.wait()[1] == bytes([RENEWED, UNKNOWN])
+
+
+@pytest.mark.parametrize("wrong", [b"", b"\x00", body([]), body([1]) + b"\0", body([1, 2])[:-1], body(range(4097))])
+def test_a_request_that_makes_no_sense_is_refused(wrong: bytes) -> None:
+    members = {1: ("a", "unix:/unused")}
+    with NativeNode("a", 1, members, durability="memory", listen=None) as node:
+        node.wait_ready()
+        with pytest.raises(InvalidArgument):
+            node.ask(RENEW, wrong).wait()
+        session = opened(node, 60_000)
+        assert renew(node, session) == [RENEWED]
+
+
+def test_who_renews_when_the_node_stops_is_told() -> None:
+    with Cluster() as cluster:
+        leader = cluster.leader()
+        for node in others(cluster, leader):
+            node.stop()
+        pending = [leader.ask(RENEW, body([1]), timeout=60.0) for _ in range(10)]
+        leader.stop()
+        for each in pending:
+            with pytest.raises(QuorateError):
+                each.wait()
+
+
+def test_a_node_that_is_too_busy_for_proposals_renews_all_the_same(tmp_path: Path) -> None:
+    members = {1: ("a", "unix:/unused")}
+    faults = Faults()
+    with NativeNode("a", 1, members, data_dir=tmp_path / "a", listen=None, faults=faults) as node:
+        node.wait_ready()
+        session, dropped = opened(node, 3000), opened(node, 3000)
+        faults.slow("sync", seconds=0.3)
+        pending: list[Pending] = []
+        full = 0
+        begin = time.monotonic()
+        while not (full and gone(node, dropped)):
+            assert time.monotonic() < begin + 60.0, f"the queue was full {full} times"
+            try:
+                pending.extend(node.propose(commands.put("k", "v"), timeout=60.0) for _ in range(5000))
+            except Overloaded:
+                full += 1
+            assert renew(node, session) == [RENEWED]
+        assert renew(node, session, dropped) == [RENEWED, UNKNOWN]
+        faults.clear()
