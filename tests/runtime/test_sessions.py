@@ -11,7 +11,15 @@ from pathlib import Path
 import pytest
 
 from quorate.config import RaftConfig
-from quorate.errors import ConnectionLost, InvalidArgument, NoQuorum, NotLeader, Overloaded, QuorateError, RequestTimeout
+from quorate.errors import (
+    ConnectionLost,
+    InvalidArgument,
+    NoQuorum,
+    NotLeader,
+    Overloaded,
+    QuorateError,
+    RequestTimeout,
+)
 from quorate.runtime._requests import Pending
 from quorate.runtime.node import NativeNode
 from quorate.storage import Faults

@@ -287,7 +287,8 @@ cdef int apply_entries(Loop *it, Update *update) except -1 nogil:
         start = it.ends[index - first - 1] if index > first else 0
         end = it.ends[index - first]
         result = buffer_from(it.results.bytes + start, end - start)
-        if request.process and end - start >= RESULT_HEAD and (<uint8_t *>request.command.bytes)[1] == OPERATION_SESSION_OPEN:
+        if (request.process and end - start >= RESULT_HEAD
+                and (<uint8_t *>request.command.bytes)[1] == OPERATION_SESSION_OPEN):
             bind_session(it, request.process, load_le64(it.results.bytes + start + RESULT_NUMBER))
         loop_answer(it, request, OUTCOME_DONE, index, result)
     return questions_applied(it)

@@ -180,7 +180,8 @@ cdef int receive_from(Loop *it, uint32_t slot) except -1 nogil:
         if found == 0:
             return 0
         if found == 2:
-            if sessions_frame(it, it.peers.connections[slot].peer, it.peers.other_kind, it.peers.other, it.peers.other_length):
+            if sessions_frame(it, it.peers.connections[slot].peer, it.peers.other_kind, it.peers.other,
+                              it.peers.other_length):
                 return peers_damaged(&it.peers, slot, clock_microseconds())
             continue
         event.message = &message
@@ -275,7 +276,8 @@ cdef int turn(Loop *it) except -1 nogil:
     due = min(min(due, requests_deadline(it)), min(questions_deadline(it), sessions_deadline(it)))
     due = max(due, clock_microseconds())
     # A loop that has too much to answer leaves the mailbox alone, until it is full and refuses.
-    busy = not mailbox_sleeps(it.urgent) or it.applied_due or not it.own.empty() or peers_troubled(&it.peers) or (requests_wanted(it) and not mailbox_sleeps(it.mail))
+    busy = not mailbox_sleeps(it.urgent) or it.applied_due or not it.own.empty() or peers_troubled(&it.peers)
+    busy = busy or (requests_wanted(it) and not mailbox_sleeps(it.mail))
     count = poller_wait(it.poll, events, EVENTS, 0 if busy or flag_get(&it.stopping) else due)
     woke = clock_microseconds()
     mailbox_awake(it.mail)
