@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from quorate.cli import main
 from quorate.storage.offline import INDEX_GAP
 from quorate.store import commands
-from runtime.clusters import Cluster
+from runtime.clusters import Cluster, until
 
 
 def run(*arguments: object) -> str:
@@ -26,6 +26,8 @@ def serve(path: Path, key: str, *, above: int) -> int:
         revision = leader.execute(commands.put(key, b"value")).revision
         assert revision > above
         assert leader.reader.get("first") is not None
+        # The node's own entries too: its identity goes into the log behind the first one, before or after the write.
+        until(lambda: (seen := leader.status())["commit"] == seen["last_index"])
     return revision
 
 
