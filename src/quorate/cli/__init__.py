@@ -23,13 +23,22 @@ __all__ = ["main"]
 
 COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     # name: (module, object in it, the line that `quorate --help` shows)
+    "bench": ("quorate.cli.bench", "bench", "How fast a cluster is, beside what its disk and network allow."),
     "check": ("quorate.cli.check", "check", "Verify a data directory offline, and print what is there."),
+    "delete": ("quorate.cli.keys", "delete", "Delete a key, or all with a prefix."),
+    "get": ("quorate.cli.keys", "get", "Print the value of a key."),
+    "members": ("quorate.cli.members", "members", "Who belongs to the cluster: list, add, promote, remove."),
+    "put": ("quorate.cli.keys", "put", "Set a key."),
+    "range": ("quorate.cli.keys", "range_", "List keys."),
     "recover": ("quorate.cli.recover", "recover", "A new cluster from one surviving data directory."),
     "ring": ("quorate.cli.ring", "ring", "Consistent hashing: who owns which key, and what moves."),
     "serve": ("quorate.cli.serve", "serve", "Run one node of a cluster, until it is told to stop."),
     "sim": ("quorate.cli.sim", "sim", "Simulated clusters over many seeds: which one breaks a rule?"),
     "snapshot": ("quorate.cli.snapshot", "snapshot", "Backup, and a new cluster from an old one's data."),
+    "status": ("quorate.cli.status", "status", "Every member of a cluster: role, term, lag, disk."),
+    "transfer": ("quorate.cli.members", "transfer", "Hand the leader's office over."),
     "up": ("quorate.cli.up", "up", "A cluster on this machine, in the foreground, with live status."),
+    "watch": ("quorate.cli.keys", "watch", "Print each change of a key, until Ctrl-C."),
 }
 """Help is written here too, so that ``quorate --help`` imports no command."""
 

@@ -136,7 +136,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _metrics(self) -> None:
         try:
-            text = metrics_text(self.parent.status())
+            text = metrics_text([self.parent.status()])
         except ConfigError as error:
             self._answer(501, {"error": str(error)})
         except QuorateError as error:

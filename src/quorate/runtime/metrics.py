@@ -1,4 +1,4 @@
-"""A node's status as Prometheus text, by prometheus-client (``pip install 'quorate[metrics]'``).
+"""The status of nodes as Prometheus text, by prometheus-client (``pip install 'quorate[metrics]'``).
 
 Knows how the figures of ``status()`` are called and what they mean; nothing of how they came here, or of HTTP.
 """
@@ -6,7 +6,7 @@ Knows how the figures of ``status()`` are called and what they mean; nothing of 
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from quorate.errors import ConfigError
@@ -56,12 +56,12 @@ def metrics_available() -> bool:
     return importlib.util.find_spec("prometheus_client") is not None
 
 
-def metrics_text(status: Mapping[str, Any]) -> bytes:
-    """What ``status()`` gave, as text for a scrape. Figures that it does not have are left out.
+def metrics_text(statuses: Sequence[Mapping[str, Any]]) -> bytes:
+    """What ``status()`` of some nodes gave, as text for a scrape. Figures that one does not have are left out.
 
     Raises ConfigError if prometheus-client is not installed.
 
-    >>> 'quorate_term{node="a"} 3.0' in metrics_text({"name": "a", "term": 3}).decode().splitlines()
+    >>> 'quorate_term{node="a"} 3.0' in metrics_text([{"name": "a", "term": 3}]).decode().splitlines()
     True
     """
     try:
@@ -69,94 +69,75 @@ def metrics_text(status: Mapping[str, Any]) -> bytes:
     except ImportError:
         raise ConfigError(MISSING) from None
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Once(status))
+    registry.register(_Once(statuses))
     return generate_latest(registry)
 
 
 class _Once:
-    """A collector of one status; the library's interface asks for ``collect``."""
+    """A collector of what was seen once; the library's interface asks for ``collect``."""
 
-    def __init__(self, status: Mapping[str, Any]) -> None:
-        self.status = status
+    def __init__(self, statuses: Sequence[Mapping[str, Any]]) -> None:
+        self.statuses = statuses
 
     def collect(self) -> Iterator[Any]:
-        from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
-
-        seen = self.status
-        node = [str(seen.get("name", ""))]
-        yield InfoMetricFamily(
-            "quorate",
-            "What runs here.",
-            value={
-                "node": node[0],
-                "version": str(seen.get("version", __version__)),
-                "durability": str(seen.get("durability", "")),
-                "poller": str(seen.get("poller", "")),
-            },
-        )
-        for path, name, kind, meaning in FIGURES:
-            found = _at(seen, path)
-            if found is None:
-                continue
-            value = found / 1e6 if path.endswith("_us") else float(found)
-            family = CounterMetricFamily if kind == "counter" else GaugeMetricFamily
-            made = family(f"quorate_{name}", meaning, labels=["node"])
-            made.add_metric(node, value)
-            yield made
-        if "role" in seen:
-            roles = GaugeMetricFamily("quorate_role", "1 for the role that the node has.", labels=["node", "role"])
-            for role in ROLES:
-                roles.add_metric([*node, role], float(seen["role"] == role))
-            yield roles
-        if "leader" in seen:
-            leader = GaugeMetricFamily(
-                "quorate_leader_known", "1 if this node knows a leader, and which.", labels=["node", "leader"]
-            )
-            leader.add_metric([*node, str(seen["leader"] or "")], float(bool(seen["leader"])))
-            yield leader
-        yield from self._tables(node)
-
-    def _tables(self, node: list[str]) -> Iterator[Any]:
         from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-        seen = self.status
-        disk = seen.get("disk") or {}
-        if "syncs" in disk:
-            times = Metric(
-                "quorate_disk_sync_seconds", "How long fdatasync of the log takes; quantiles: lately.", "summary"
+        def gauge(name: str, meaning: str, *labels: str) -> Any:
+            return GaugeMetricFamily(f"quorate_{name}", meaning, labels=["node", *labels])
+
+        info = gauge("info", "What runs here.", "version", "durability", "poller")
+        figures = {
+            name: (CounterMetricFamily if kind == "counter" else GaugeMetricFamily)(
+                f"quorate_{name}", meaning, labels=["node"]
             )
-            labels = {"node": node[0]}
-            for quantile, figure in (("0.5", "sync_p50_us"), ("0.99", "sync_p99_us")):
-                times.add_sample("quorate_disk_sync_seconds", {**labels, "quantile": quantile}, disk[figure] / 1e6)
-            times.add_sample("quorate_disk_sync_seconds_count", labels, disk["syncs"])
-            times.add_sample("quorate_disk_sync_seconds_sum", labels, disk["sync_sum_us"] / 1e6)
-            yield times
-        for figure, name, meaning in FOLLOWER:
-            family = GaugeMetricFamily(f"quorate_{name}", meaning, labels=["node", "follower"])
-            for follower, known in (seen.get("followers") or {}).items():
-                if known.get(figure) is not None:
-                    family.add_metric([*node, follower], known[figure])
-            yield family
-        queues = GaugeMetricFamily("quorate_queue_depth", "What waits inside the node.", labels=["node", "queue"])
-        for queue, depth in (seen.get("queues") or {}).items():
-            if queue != "output_bytes":
-                queues.add_metric([*node, queue], depth)
-        yield queues
-        present = GaugeMetricFamily("quorate_connections", "Connections that are open.", labels=["node", "kind"])
+            for _, name, kind, meaning in FIGURES
+        }
+        roles = gauge("role", "1 for the role that the node has.", "role")
+        leader = gauge("leader_known", "1 if the node knows a leader, and which.", "leader")
+        syncs = Metric("quorate_disk_sync_seconds", "How long fdatasync of the log takes, lately.", "summary")
+        followers = {figure: gauge(name, meaning, "follower") for figure, name, meaning in FOLLOWER}
+        queues = gauge("queue_depth", "What waits inside the node.", "queue")
+        present = gauge("connections", "Connections that are open.", "kind")
         events = CounterMetricFamily(
             "quorate_connection_events",
             "What happened on connections; sent and received: messages.",
             labels=["node", "event"],
         )
-        for kind, count in (seen.get("connections") or {}).items():
-            if not isinstance(count, int):
-                continue
-            if kind in PRESENT:
-                present.add_metric([*node, kind], count)
-            else:
-                events.add_metric([*node, kind], count)
-        yield present
-        yield events
+        for seen in self.statuses:
+            node = str(seen.get("name", ""))
+            words = [str(seen.get(each, "")) for each in ("durability", "poller")]
+            info.add_metric([node, str(seen.get("version", __version__)), *words], 1.0)
+            for path, name, _, _ in FIGURES:
+                found = _at(seen, path)
+                if found is not None:
+                    figures[name].add_metric([node], found / 1e6 if path.endswith("_us") else float(found))
+            if "role" in seen:
+                for role in ROLES:
+                    roles.add_metric([node, role], float(seen["role"] == role))
+            if "leader" in seen:
+                leader.add_metric([node, str(seen["leader"] or "")], float(bool(seen["leader"])))
+            _add_syncs(syncs, node, seen.get("disk") or {})
+            for follower, known in (seen.get("followers") or {}).items():
+                for figure, family in followers.items():
+                    if known.get(figure) is not None:
+                        family.add_metric([node, follower], known[figure])
+            for queue, depth in (seen.get("queues") or {}).items():
+                if queue != "output_bytes":
+                    queues.add_metric([node, queue], depth)
+            for kind, count in (seen.get("connections") or {}).items():
+                if isinstance(count, int):
+                    (present if kind in PRESENT else events).add_metric([node, kind], count)
+        yield from (info, *figures.values(), roles, leader, syncs, *followers.values(), queues, present, events)
+
+
+def _add_syncs(syncs: Any, node: str, disk: Mapping[str, Any]) -> None:
+    if "syncs" not in disk:
+        return
+    name = "quorate_disk_sync_seconds"
+    for quantile, figure in (("0.5", "sync_p50_us"), ("0.99", "sync_p99_us")):
+        syncs.add_sample(name, {"node": node, "quantile": quantile}, disk[figure] / 1e6)
+    syncs.add_sample(f"{name}_count", {"node": node}, disk["syncs"])
+    syncs.add_sample(f"{name}_sum", {"node": node}, disk["sync_sum_us"] / 1e6)
 
 
 def _at(status: Mapping[str, Any], path: str) -> float | None:
