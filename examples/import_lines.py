@@ -3,8 +3,8 @@
     quorate up                                    # in one terminal
     python examples/import_lines.py FILE          # in another; kill -9 any node meanwhile
 
-Each line becomes a key, `lines/000000001` and so on. Afterwards each node is asked by itself: all lines must be there, in
-order, with the content of the file (SHA-256), and each must have been written once (a key's `version` counts its writes).
+Each line becomes a key, `lines/000000001` and so on. Afterwards each node is asked by itself: all lines must be there,
+in order, with the content of the file (SHA-256), and each written once (a key's `version` counts its writes).
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def main() -> int:
         out.print(
             f"{count:,} lines in {took:.2f} s: {count / took:,.0f} durable writes a second; sha256 {digest[:16]}…"
         )
-        revision = client.put("lines-end", digest.encode(), timeout=PATIENCE)
+        client.put("lines-end", digest.encode(), timeout=PATIENCE)
         members = client.members(timeout=PATIENCE)
     wrong = 0
     for member in members:
