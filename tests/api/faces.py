@@ -102,7 +102,7 @@ def client_of(node: quorate.Node, way: str, face: str) -> Iterator[Any]:
     with event_loop() as loop:
 
         async def made() -> Any:
-            return quorate.aio.Client(node.client()._core.backend)
+            return quorate.aio.Client(node.client()._core)
 
         with Driven(asyncio.run_coroutine_threadsafe(made(), loop).result(60), loop) as client:
             yield client

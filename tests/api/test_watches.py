@@ -14,6 +14,8 @@ import pytest
 import quorate
 import quorate.aio
 from quorate import Compacted, EventKind, InvalidArgument, op
+from quorate.api.core import Core
+from quorate.client.embedded import EmbeddedBackend
 from quorate.runtime.node import NativeNode
 from quorate.store import commands
 
@@ -129,9 +131,7 @@ def compacted() -> Iterator[NativeNode]:
 
 
 def test_lost_history_is_told(compacted: NativeNode) -> None:
-    from quorate.client.embedded import EmbeddedBackend
-
-    with quorate.Client(EmbeddedBackend(compacted)) as client:
+    with quorate.Client(Core(EmbeddedBackend(compacted))) as client:
         now = client.get("k")
         assert now is not None
         with client.watch("k", revision=1) as watch:
@@ -147,7 +147,7 @@ def test_lost_history_is_told(compacted: NativeNode) -> None:
 def test_a_cancelled_task_leaves_its_watch_usable(one_node: quorate.Node) -> None:
     async def body() -> None:
         node = one_node
-        async with quorate.aio.Client(node.client()._core.backend) as client, client.watch("cancelled/k") as watch:
+        async with quorate.aio.Client(node.client()._core) as client, client.watch("cancelled/k") as watch:
             for number in range(20):
                 task = asyncio.ensure_future(watch.next(60))
                 await asyncio.sleep(0 if number % 2 else 0.001)

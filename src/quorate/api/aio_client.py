@@ -6,18 +6,18 @@ A client belongs to the event loop in which it is used first.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from types import TracebackType
 from typing import Any, TypeVar, final
 
 from quorate.api import op
 from quorate.api.client import Consistency
-from quorate.api.connect import backend_of
-from quorate.api.core import TIMEOUT, Committed, Core, Found, TransactionParts
+from quorate.api.connect import core_of
+from quorate.api.core import Committed, Core, Found, TransactionParts
 from quorate.api.keys import Fence, Key, Value
 from quorate.api.session import SessionView
 from quorate.api.watch import LOOK_SECONDS, Event, WatchCore
-from quorate.client.backend import Backend, Member
+from quorate.client.backend import Member
 from quorate.client.flow import seconds
 from quorate.client.waker import Waker
 from quorate.store import KeyValue
@@ -52,7 +52,7 @@ class Transaction(TransactionParts):
         return self
 
     async def commit(
-        self, *, if_fence: Fence | None = None, session: Session | None = None, timeout: float = TIMEOUT
+        self, *, if_fence: Fence | None = None, session: Session | None = None, timeout: float | None = None
     ) -> Committed:
         """Carries it out."""
         return await self._waker.run(self._core.commit(self, timeout, if_fence, session and session._lane))
@@ -66,9 +66,9 @@ class Session(SessionView):
         super().__init__(core, lane)
         self._waker = waker
 
-    async def close(self, *, timeout: float = TIMEOUT) -> None:
+    async def close(self, *, timeout: float | None = None) -> None:
         """Ends it, with the keys and locks that belong to it. Does nothing the second time."""
-        await self._waker.run(self._core.backend.close_lane(self._lane, timeout))
+        await self._waker.run(self._core.backend.close_lane(self._lane, self._core.seconds(timeout)))
 
     async def __aenter__(self) -> Session:
         return self
@@ -83,7 +83,7 @@ class Session(SessionView):
 class _Opening:
     """A session that is being opened: ``await`` it, or enter it with ``async with``."""
 
-    def __init__(self, client: Client, ttl: float, label: str, timeout: float) -> None:
+    def __init__(self, client: Client, ttl: float, label: str, timeout: float | None) -> None:
         self._client = client
         self._arguments = (ttl, label, timeout)
         self._session: Session | None = None
@@ -91,7 +91,7 @@ class _Opening:
     async def _open(self) -> Session:
         ttl, label, timeout = self._arguments
         core, waker = self._client._core, self._client._waker
-        return Session(core, await waker.run(core.backend.open_lane(seconds(ttl), label, seconds(timeout))), waker)
+        return Session(core, await waker.run(core.open_session(ttl, label, timeout)), waker)
 
     def __await__(self) -> Generator[Any, None, Session]:
         return self._open().__await__()
@@ -114,10 +114,12 @@ class Watch:
     What happens after it was made is seen, also if the iteration begins later.
     """
 
-    def __init__(self, core: Core, waker: Waker, key: Key, prefix: bool, revision: int | None, timeout: float) -> None:
+    def __init__(
+        self, core: Core, waker: Waker, key: Key, prefix: bool, revision: int | None, timeout: float | None
+    ) -> None:
         self._core = WatchCore(core, key, prefix, revision)
         self._waker = waker
-        self._begun: asyncio.Future[None] | None = waker.start(self._core.begin(seconds(timeout)))
+        self._begun: asyncio.Future[None] | None = waker.start(self._core.begin(core.seconds(timeout)))
         self._begun.add_done_callback(lambda begun: begun.cancelled() or begun.exception())
         self._looking: asyncio.Task[None] | None = None
 
@@ -191,10 +193,10 @@ class Client:
     b'100'
     """
 
-    def __init__(self, backend: Backend, *, prefix: bytes = b"", _waker: Waker | None = None) -> None:
-        self._core = Core(backend, prefix)
-        self._root = _waker is None
-        self._waker = _waker or Waker()
+    def __init__(self, core: Core, *, waker: Waker | None = None) -> None:
+        self._core = core
+        self._owns = waker is None
+        self._waker = waker or Waker()
 
     # Writing
 
@@ -205,14 +207,14 @@ class Client:
         *,
         if_fence: Fence | None = None,
         session: Session | None = None,
-        timeout: float = TIMEOUT,
+        timeout: float | None = None,
     ) -> int:
         """Sets a key; gives the revision."""
         operation = op.put(key, value)
         return await self._waker.run(self._core.write(operation, timeout, if_fence, session and session._lane))
 
     async def delete(
-        self, key: Key, *, if_fence: Fence | None = None, session: Session | None = None, timeout: float = TIMEOUT
+        self, key: Key, *, if_fence: Fence | None = None, session: Session | None = None, timeout: float | None = None
     ) -> bool:
         """Deletes a key; gives whether it was there."""
         operation = op.delete(key)
@@ -226,7 +228,7 @@ class Client:
         prefix: Key | None = None,
         if_fence: Fence | None = None,
         session: Session | None = None,
-        timeout: float = TIMEOUT,
+        timeout: float | None = None,
     ) -> int:
         """Deletes the keys with start <= key < end, or those with a prefix; gives how many."""
         lane = session and session._lane
@@ -240,7 +242,7 @@ class Client:
         *,
         if_fence: Fence | None = None,
         session: Session | None = None,
-        timeout: float = TIMEOUT,
+        timeout: float | None = None,
     ) -> op.Swap:
         """Sets a key if its ``mod_revision`` is this one, or with 0 if there is no such key."""
         operation = op.compare_and_set(key, value, mod_revision)
@@ -253,7 +255,7 @@ class Client:
         *,
         if_fence: Fence | None = None,
         session: Session | None = None,
-        timeout: float = TIMEOUT,
+        timeout: float | None = None,
     ) -> int:
         """Adds to a key that holds a decimal integer, or is not there; gives the sum."""
         operation = op.increment(key, by)
@@ -269,7 +271,7 @@ class Client:
         *,
         if_fence: Fence | None = None,
         session: Session | None = None,
-        timeout: float = TIMEOUT,
+        timeout: float | None = None,
     ) -> list[int]:
         """Sets many keys, in order, one log entry each, without waiting for one before the next is sent."""
         return await self._waker.run(self._core.put_many(pairs, timeout, if_fence, session and session._lane))
@@ -280,21 +282,21 @@ class Client:
         *,
         if_fence: Fence | None = None,
         session: Session | None = None,
-        timeout: float = TIMEOUT,
+        timeout: float | None = None,
     ) -> asyncio.Future[T]:
         """Sends a write and does not wait for it: the future that it gives can be awaited."""
         return self._waker.start(self._core.write(operation, timeout, if_fence, session and session._lane))
 
     # Sessions
 
-    def session(self, ttl: float = 10.0, *, label: str = "", timeout: float = TIMEOUT) -> _Opening:
+    def session(self, ttl: float = 10.0, *, label: str = "", timeout: float | None = None) -> _Opening:
         """Opens a session: ``session = await client.session()``, or ``async with client.session() as session``."""
         return _Opening(self, ttl, label, timeout)
 
     # Reading
 
     async def get(
-        self, key: Key, *, consistency: Consistency = "linearizable", timeout: float = TIMEOUT
+        self, key: Key, *, consistency: Consistency = "linearizable", timeout: float | None = None
     ) -> KeyValue | None:
         """A key, or None."""
         return await self._waker.run(self._core.get(key, consistency, timeout))
@@ -307,7 +309,7 @@ class Client:
         prefix: Key | None = None,
         limit: int = 0,
         consistency: Consistency = "linearizable",
-        timeout: float = TIMEOUT,
+        timeout: float | None = None,
     ) -> Found:
         """The keys with start <= key < end, or those with a prefix, in the order of their bytes."""
         return await self._waker.run(self._core.range(start, end, prefix, limit, consistency, timeout))
@@ -319,56 +321,61 @@ class Client:
         *,
         prefix: Key | None = None,
         consistency: Consistency = "linearizable",
-        timeout: float = TIMEOUT,
+        timeout: float | None = None,
     ) -> int:
         """How many keys have start <= key < end, or a prefix."""
         return await self._waker.run(self._core.count(start, end, prefix, consistency, timeout))
 
-    def watch(self, key: Key, *, prefix: bool = False, revision: int | None = None, timeout: float = TIMEOUT) -> Watch:
+    def watch(
+        self, key: Key, *, prefix: bool = False, revision: int | None = None, timeout: float | None = None
+    ) -> Watch:
         """The changes of a key, or with ``prefix=True`` of all keys that begin with it: ``async for event in
         watch``."""
         return Watch(self._core, self._waker, key, prefix, revision, timeout)
 
     # The cluster
 
-    async def status(self, *, timeout: float = TIMEOUT) -> dict[str, Any]:
+    async def status(self, *, timeout: float | None = None) -> dict[str, Any]:
         """Figures of the node that answers."""
         return await self._waker.run(self._core.status(timeout))
 
-    async def members(self, *, timeout: float = TIMEOUT) -> list[Member]:
+    async def members(self, *, timeout: float | None = None) -> list[Member]:
         """The members, with name, address, whether they vote, and who leads."""
         return await self._waker.run(self._core.members(timeout))
 
-    async def add_member(self, name: str, address: str, *, timeout: float = TIMEOUT) -> None:
+    async def add_member(self, name: str, address: str, *, timeout: float | None = None) -> None:
         """Makes a node a learner."""
         await self._waker.run(self._core.change("add", name, address, timeout))
 
-    async def promote_member(self, name: str, *, timeout: float = TIMEOUT) -> None:
+    async def promote_member(self, name: str, *, timeout: float | None = None) -> None:
         """Makes a learner a voter."""
         await self._waker.run(self._core.change("promote", name, None, timeout))
 
-    async def remove_member(self, name: str, *, timeout: float = TIMEOUT) -> None:
+    async def remove_member(self, name: str, *, timeout: float | None = None) -> None:
         """Takes a member out."""
         await self._waker.run(self._core.change("remove", name, None, timeout))
 
-    async def change_address(self, name: str, address: str, *, timeout: float = TIMEOUT) -> None:
+    async def change_address(self, name: str, address: str, *, timeout: float | None = None) -> None:
         """Tells all members that one of them is reached elsewhere."""
         await self._waker.run(self._core.change("address", name, address, timeout))
 
-    async def transfer_leadership(self, name: str | None = None, *, timeout: float = TIMEOUT) -> None:
+    async def transfer_leadership(self, name: str | None = None, *, timeout: float | None = None) -> None:
         """Hands the leader's office over."""
         await self._waker.run(self._core.transfer(name, timeout))
 
     # Life
 
+    async def wait_ready(self, timeout: float = 10.0) -> None:
+        """Waits until the cluster answers and can decide."""
+        await self._waker.run(self._core.barrier(timeout))
+
     def namespace(self, prefix: Key) -> Client:
         """The same client inside a namespace."""
-        core = self._core.inside(prefix)
-        return Client(core.backend, prefix=core.prefix, _waker=self._waker)
+        return Client(self._core.inside(prefix), waker=self._waker)
 
     async def close(self) -> None:
         """Ends the client and its sessions. Does nothing the second time."""
-        if self._root:
+        if self._owns:
             # It says goodbye, and may stop a node: neither belongs into an event loop.
             await asyncio.get_running_loop().run_in_executor(None, self._core.backend.close)
             self._waker.close()
@@ -382,19 +389,19 @@ class Client:
         await self.close()
 
     def __repr__(self) -> str:
-        inside = f", namespace {self._core.prefix!r}" if self._core.prefix else ""
-        return f"<aio.Client {self._core.backend!r}{inside}>"
+        return f"<aio.{self._core!r}>"
 
 
 @final
 class _Connecting:
     """A client that is being made: ``await`` it, or enter it with ``async with``."""
 
-    def __init__(self, make: Any) -> None:
+    def __init__(self, make: Callable[[], Core]) -> None:
         self._make = make
         self._client: Client | None = None
 
     async def _open(self) -> Client:
+        # Threads are started and a node may be opened: nothing for an event loop.
         self._client = Client(await asyncio.get_running_loop().run_in_executor(None, self._make))
         return self._client
 
@@ -411,6 +418,6 @@ class _Connecting:
             await self._client.close()
 
 
-def connect(url: str | None = None) -> _Connecting:
+def connect(url: str | None = None, *, timeout: float | None = None) -> _Connecting:
     """As :func:`quorate.connect`: ``client = await connect(url)``, or ``async with connect(url) as client``."""
-    return _Connecting(lambda: backend_of(url))
+    return _Connecting(lambda: core_of(url, timeout))

@@ -9,6 +9,7 @@ from typing import Any, final
 
 from quorate.api import node as threaded
 from quorate.api.aio_client import Client, _Connecting
+from quorate.api.core import Core
 from quorate.client.embedded import EmbeddedBackend
 from quorate.client.flow import seconds
 from quorate.client.waker import Waker
@@ -70,7 +71,7 @@ class Node:
 
     def client(self) -> Client:
         """A client that talks to the cluster through this node."""
-        return Client(EmbeddedBackend(self._node._native))
+        return Client(Core(EmbeddedBackend(self._node._native)))
 
     def status(self) -> dict[str, Any]:
         """What an operator would ask. Does not wait."""
@@ -82,4 +83,4 @@ class Node:
 
 def local() -> _Connecting:
     """As :func:`quorate.local`: ``async with quorate.aio.local() as client``."""
-    return _Connecting(lambda: threaded.local()._core.backend)
+    return _Connecting(lambda: threaded.local()._core)

@@ -7,12 +7,12 @@ from types import TracebackType
 from typing import Any, Literal, TypeVar, final
 
 from quorate.api import op
-from quorate.api.core import TIMEOUT, Committed, Core, Found, TransactionParts
+from quorate.api.core import Committed, Core, Found, TransactionParts
 from quorate.api.keys import Fence, Key, Value
 from quorate.api.session import Session
 from quorate.api.watch import Watch
-from quorate.client.backend import Backend, Member
-from quorate.client.flow import Future, run, seconds
+from quorate.client.backend import Member
+from quorate.client.flow import Future, run
 from quorate.store import KeyValue
 
 __all__ = ["Client", "Transaction"]
@@ -53,7 +53,7 @@ class Transaction(TransactionParts):
         return self
 
     def commit(
-        self, *, if_fence: Fence | None = None, session: Session | None = None, timeout: float = TIMEOUT
+        self, *, if_fence: Fence | None = None, session: Session | None = None, timeout: float | None = None
     ) -> Committed:
         """Carries it out. Raises as :meth:`Client.put`; that the conditions do not hold is a result, not an error."""
         return run(self._core.commit(self, timeout, if_fence, session and session._lane))
@@ -64,7 +64,8 @@ class Client:
     """A client of a cluster. May be used by any number of threads at once; made by :func:`quorate.connect`,
     :meth:`quorate.Node.client` or :func:`quorate.local`.
 
-    Keys are ``str`` (UTF-8) or ``bytes``, values ``bytes``. Every call takes ``timeout`` in seconds, and raises
+    Keys are ``str`` (UTF-8) or ``bytes``, values ``bytes``. Every call takes ``timeout`` in seconds (None: the client's
+    own, 5 s unless :func:`quorate.connect` was told otherwise), and raises
 
     * NotHappened (NotLeader, NoQuorum, Overloaded, Rejected) if it is proven that nothing was done,
     * Indeterminate (RequestTimeout, ConnectionLost) if that is not known,
@@ -78,9 +79,9 @@ class Client:
     (b'100', True)
     """
 
-    def __init__(self, backend: Backend, *, prefix: bytes = b"", _root: bool = True) -> None:
-        self._core = Core(backend, prefix)
-        self._root = _root
+    def __init__(self, core: Core, *, owns: bool = True) -> None:
+        self._core = core
+        self._owns = owns
 
     # Writing
 
@@ -91,7 +92,7 @@ class Client:
         *,
         if_fence: Fence | None = None,
         session: Session | None = None,
-        timeout: float = TIMEOUT,
+        timeout: float | None = None,
     ) -> int:
         """Sets a key, durably on a majority; gives the revision.
 
@@ -101,7 +102,7 @@ class Client:
         return run(self._core.write(op.put(key, value), timeout, if_fence, session and session._lane))
 
     def delete(
-        self, key: Key, *, if_fence: Fence | None = None, session: Session | None = None, timeout: float = TIMEOUT
+        self, key: Key, *, if_fence: Fence | None = None, session: Session | None = None, timeout: float | None = None
     ) -> bool:
         """Deletes a key; gives whether it was there."""
         return run(self._core.write(op.delete(key), timeout, if_fence, session and session._lane))
@@ -114,7 +115,7 @@ class Client:
         prefix: Key | None = None,
         if_fence: Fence | None = None,
         session: Session | None = None,
-        timeout: float = TIMEOUT,
+        timeout: float | None = None,
     ) -> int:
         """Deletes the keys with start <= key < end, or those with a prefix; gives how many.
 
@@ -131,7 +132,7 @@ class Client:
         *,
         if_fence: Fence | None = None,
         session: Session | None = None,
-        timeout: float = TIMEOUT,
+        timeout: float | None = None,
     ) -> op.Swap:
         """Sets a key if its ``mod_revision`` is this one, or with 0 if there is no such key.
 
@@ -154,7 +155,7 @@ class Client:
         *,
         if_fence: Fence | None = None,
         session: Session | None = None,
-        timeout: float = TIMEOUT,
+        timeout: float | None = None,
     ) -> int:
         """Adds to a key that holds a decimal integer of 64 bits, or is not there, which counts as 0; gives the sum.
 
@@ -172,7 +173,7 @@ class Client:
         *,
         if_fence: Fence | None = None,
         session: Session | None = None,
-        timeout: float = TIMEOUT,
+        timeout: float | None = None,
     ) -> list[int]:
         """Sets many keys, in order, one log entry each, without waiting for one before the next is sent: for bulk.
 
@@ -193,7 +194,7 @@ class Client:
         *,
         if_fence: Fence | None = None,
         session: Session | None = None,
-        timeout: float = TIMEOUT,
+        timeout: float | None = None,
     ) -> Future[T]:
         """Sends a write and does not wait for it: its ``result()`` does. So one thread keeps many on their way.
 
@@ -208,18 +209,19 @@ class Client:
 
     # Sessions
 
-    def session(self, ttl: float = 10.0, *, label: str = "", timeout: float = TIMEOUT) -> Session:
+    def session(self, ttl: float = 10.0, *, label: str = "", timeout: float | None = None) -> Session:
         """Opens a session: what is written with ``session=`` belongs to it, and goes with it.
 
         ``ttl``: seconds without a sign of life after which the cluster takes it for lost. ``label`` is shown to
         operators.
         """
-        lane = run(self._core.backend.open_lane(seconds(ttl), label, seconds(timeout)))
-        return Session(self._core, lane)
+        return Session(self._core, run(self._core.open_session(ttl, label, timeout)))
 
     # Reading
 
-    def get(self, key: Key, *, consistency: Consistency = "linearizable", timeout: float = TIMEOUT) -> KeyValue | None:
+    def get(
+        self, key: Key, *, consistency: Consistency = "linearizable", timeout: float | None = None
+    ) -> KeyValue | None:
         """A key with its ``value``, ``mod_revision``, ``create_revision``, ``version`` and ``session``; or None.
 
         ``"linearizable"``: with everything that was acknowledged anywhere before the call. ``"local"``: what the
@@ -235,7 +237,7 @@ class Client:
         prefix: Key | None = None,
         limit: int = 0,
         consistency: Consistency = "linearizable",
-        timeout: float = TIMEOUT,
+        timeout: float | None = None,
     ) -> Found:
         """The keys with start <= key < end, or those with a prefix, in the order of their bytes; 0 is no limit.
 
@@ -251,12 +253,14 @@ class Client:
         *,
         prefix: Key | None = None,
         consistency: Consistency = "linearizable",
-        timeout: float = TIMEOUT,
+        timeout: float | None = None,
     ) -> int:
         """How many keys have start <= key < end, or a prefix."""
         return run(self._core.count(start, end, prefix, consistency, timeout))
 
-    def watch(self, key: Key, *, prefix: bool = False, revision: int | None = None, timeout: float = TIMEOUT) -> Watch:
+    def watch(
+        self, key: Key, *, prefix: bool = False, revision: int | None = None, timeout: float | None = None
+    ) -> Watch:
         """The changes of a key, or with ``prefix=True`` of all keys that begin with it: see :class:`Watch`.
 
         ``revision``: the changes after this one, as ``mod_revision`` of what was read, or what a put gave; None: from
@@ -274,35 +278,40 @@ class Client:
 
     # The cluster
 
-    def status(self, *, timeout: float = TIMEOUT) -> dict[str, Any]:
+    def status(self, *, timeout: float | None = None) -> dict[str, Any]:
         """Figures of the node that answers: role, term, leader, commit, applied, queues, disk."""
         return run(self._core.status(timeout))
 
-    def members(self, *, timeout: float = TIMEOUT) -> list[Member]:
+    def members(self, *, timeout: float | None = None) -> list[Member]:
         """The members, with name, address, whether they vote, and who leads."""
         return run(self._core.members(timeout))
 
-    def add_member(self, name: str, address: str, *, timeout: float = TIMEOUT) -> None:
+    def add_member(self, name: str, address: str, *, timeout: float | None = None) -> None:
         """Makes a node a learner: it gets the log and does not vote. :meth:`promote_member` makes it a voter."""
         run(self._core.change("add", name, address, timeout))
 
-    def promote_member(self, name: str, *, timeout: float = TIMEOUT) -> None:
+    def promote_member(self, name: str, *, timeout: float | None = None) -> None:
         """Makes a learner a voter. Rejected as long as it is too far behind."""
         run(self._core.change("promote", name, None, timeout))
 
-    def remove_member(self, name: str, *, timeout: float = TIMEOUT) -> None:
+    def remove_member(self, name: str, *, timeout: float | None = None) -> None:
         """Takes a member out. Its data directory is of no use afterwards: it comes back as a new member, or not."""
         run(self._core.change("remove", name, None, timeout))
 
-    def change_address(self, name: str, address: str, *, timeout: float = TIMEOUT) -> None:
+    def change_address(self, name: str, address: str, *, timeout: float | None = None) -> None:
         """Tells all members that one of them is reached elsewhere."""
         run(self._core.change("address", name, address, timeout))
 
-    def transfer_leadership(self, name: str | None = None, *, timeout: float = TIMEOUT) -> None:
+    def transfer_leadership(self, name: str | None = None, *, timeout: float | None = None) -> None:
         """Hands the leader's office over, to the named member or to the one that is furthest."""
         run(self._core.transfer(name, timeout))
 
     # Life
+
+    def wait_ready(self, timeout: float = 10.0) -> None:
+        """Waits until the cluster answers and can decide. Raises NoQuorum, which says why it does not, after
+        ``timeout``."""
+        run(self._core.barrier(timeout))
 
     def namespace(self, prefix: Key) -> Client:
         """The same client inside a namespace: ``prefix`` is put before every key and name, and taken off what comes
@@ -317,12 +326,11 @@ class Client:
         ...     [each.key for each in app.range()], [each.key for each in client.range()]
         ([b'rate'], [b'app/rate'])
         """
-        core = self._core.inside(prefix)
-        return Client(core.backend, prefix=core.prefix, _root=False)
+        return Client(self._core.inside(prefix), owns=False)
 
     def close(self) -> None:
         """Ends the client and its sessions. Does nothing the second time."""
-        if self._root:
+        if self._owns:
             self._core.backend.close()
 
     def __enter__(self) -> Client:
@@ -334,5 +342,4 @@ class Client:
         self.close()
 
     def __repr__(self) -> str:
-        inside = f", namespace {self._core.prefix!r}" if self._core.prefix else ""
-        return f"<Client {self._core.backend!r}{inside}>"
+        return f"<{self._core!r}>"

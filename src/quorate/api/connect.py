@@ -2,40 +2,42 @@
 
 from __future__ import annotations
 
-import os
-
 from quorate.api.client import Client
-from quorate.client.backend import Backend
-from quorate.errors import ConfigError
+from quorate.api.core import TIMEOUT, Core
+from quorate.api.keys import key_of
+from quorate.client.flow import seconds
+from quorate.client.urls import parse_url
 
-__all__ = ["backend_of", "connect"]
-
-VARIABLE = "QUORATE_URL"
-
-
-def backend_of(url: str | None) -> Backend:
-    """The backend of an address, or of the one in QUORATE_URL. Raises ConfigError that says what to do."""
-    if url is None:
-        url = os.environ.get(VARIABLE) or None
-    if url is None:
-        raise ConfigError(
-            f"no address: give connect() one, as quorate://127.0.0.1:7401,127.0.0.1:7402, or set {VARIABLE}. "
-            "'quorate up' starts a cluster on this machine; quorate.local() is one inside this process, for tests"
-        )
-    scheme, separator, _ = url.partition("://")
-    if separator and scheme in ("zookeeper", "consul", "etcd"):
-        raise ConfigError(f"{scheme}:// is not supported; clusters of Quorate are reached by quorate://host:port,…")
-    if not separator or scheme != "quorate":
-        raise ConfigError(f"{url!r} is no address of a cluster; write quorate://host:port,host:port")
-    raise ConfigError("this version has no remote client; use Node(...).client()")
+__all__ = ["connect", "core_of"]
 
 
-def connect(url: str | None = None) -> Client:
-    """A client of the cluster at an address, ``quorate://host:port,host:port``, or of the one in QUORATE_URL.
+def core_of(url: str | None, timeout: float | None) -> Core:
+    """What a client of an address stands on. Raises ConfigError that says what to do."""
+    target = parse_url(url)
+    if timeout is None:
+        timeout = TIMEOUT if target.timeout is None else target.timeout
+    limit = seconds(timeout)
+    prefix = key_of(target.namespace) if target.namespace else b""
+    from quorate.client.remote import Remote
+    from quorate.client.remote_backend import RemoteBackend
+
+    remote = Remote(target.addresses, cluster=target.cluster, label=target.label, near=target.near)
+    return Core(RemoteBackend(remote), prefix, limit)
+
+
+def connect(url: str | None = None, *, timeout: float | None = None) -> Client:
+    """A client of a cluster, by the addresses of some of its nodes: ``quorate://host:port,host:port``, or
+    ``unix:/path``; without ``url`` by those in the environment variable QUORATE_URL.
+
+    ``timeout``: seconds that each call waits unless it says otherwise; 5 if the URL does not say either. Further parts
+    of the URL: ``quorate://host:port/namespace/?timeout=2&label=billing``.
+
+    Returns at once, and connects by itself, also again and to other members: whether somebody answers is known from the
+    first call, or by ``client.wait_ready()``. Raises ConfigError for a URL that cannot be, or if there is none.
 
     >>> import quorate
     >>> quorate.connect("http://127.0.0.1")
     Traceback (most recent call last):
-    quorate.errors.ConfigError: 'http://127.0.0.1' is no address of a cluster; write quorate://host:port,host:port
+    quorate.errors.ConfigError: the URL 'http://127.0.0.1' has the scheme 'http'; write quorate://host:7400,...
     """
-    return Client(backend_of(url))
+    return Client(core_of(url, timeout))

@@ -15,6 +15,7 @@ from quorate.client.backend import Backend, Lane, Member
 from quorate.client.flow import Flow, seconds
 from quorate.client.outcomes import checked, error_of
 from quorate.errors import InvalidArgument, QuorateError, Rejected
+from quorate.limits import LABEL_BYTES_MAX
 from quorate.store import KeyValue, commands
 from quorate.store.views import Result, ResultFlag
 
@@ -111,20 +112,29 @@ def pairs_of(pairs: Mapping[Any, Any] | Iterable[tuple[Any, Any]]) -> Iterator[t
 class Core:
     """A backend and a namespace; each method gives a flow."""
 
-    __slots__ = ("backend", "prefix")
+    __slots__ = ("backend", "prefix", "timeout")
 
-    def __init__(self, backend: Backend, prefix: bytes = b"") -> None:
+    def __init__(self, backend: Backend, prefix: bytes = b"", timeout: float = TIMEOUT) -> None:
         self.backend = backend
         self.prefix = prefix
+        self.timeout = timeout
 
     def inside(self, prefix: Key) -> Core:
         """The same inside a namespace."""
-        return Core(self.backend, key_of(prefix, self.prefix))
+        return Core(self.backend, key_of(prefix, self.prefix), self.timeout)
+
+    def seconds(self, timeout: float | None) -> float:
+        """The time limit of a call: the one given, or the client's own."""
+        return self.timeout if timeout is None else seconds(timeout)
+
+    def __repr__(self) -> str:
+        inside = f", namespace {self.prefix!r}" if self.prefix else ""
+        return f"Client {self.backend!r}{inside}"
 
     # Writing
 
     def write(
-        self, operation: Operation[T], timeout: float, if_fence: Fence | None = None, lane: Lane | None = None
+        self, operation: Operation[T], timeout: float | None, if_fence: Fence | None = None, lane: Lane | None = None
     ) -> Flow[T]:
         """An operation as a command of its own."""
         if not isinstance(operation, Operation):
@@ -136,11 +146,11 @@ class Core:
             head["session"] = lane.session
             head["owned"] = True
         command = operation.command(self.prefix, **head)
-        result = yield from self.backend.write(command, seconds(timeout), lane)
+        result = yield from self.backend.write(command, self.seconds(timeout), lane)
         return operation.outcome(checked(result))
 
     def delete_range(
-        self, start: Key, end: Key, prefix: Key | None, timeout: float, if_fence: Fence | None, lane: Lane | None
+        self, start: Key, end: Key, prefix: Key | None, timeout: float | None, if_fence: Fence | None, lane: Lane | None
     ) -> Flow[int]:
         """Deletes piece by piece until nothing is left."""
         total = 0
@@ -150,7 +160,7 @@ class Core:
         head: dict[str, Any] = {} if lane is None else {"session": lane.session}
         while True:
             command = commands.delete_range(first, last, fence=fence, **head)
-            result = checked((yield from self.backend.write(command, seconds(timeout), lane)))
+            result = checked((yield from self.backend.write(command, self.seconds(timeout), lane)))
             total += piece.outcome(result)
             if not result.more:
                 return total
@@ -158,7 +168,7 @@ class Core:
     def put_many(
         self,
         pairs: Mapping[Any, Any] | Iterable[tuple[Any, Any]],
-        timeout: float,
+        timeout: float | None,
         if_fence: Fence | None,
         lane: Lane | None,
     ) -> Flow[list[int]]:
@@ -170,7 +180,7 @@ class Core:
         prefix = self.prefix
         make = commands.put
         encoded = [make(key_of(key, prefix), value_of(value), **head) for key, value in pairs_of(pairs)]
-        found = yield from self.backend.write_many(encoded, seconds(timeout), lane)
+        found = yield from self.backend.write_many(encoded, self.seconds(timeout), lane)
         outcomes: list[int | QuorateError] = []
         first: QuorateError | None = None
         for one in found:
@@ -193,7 +203,7 @@ class Core:
         raise first
 
     def commit(
-        self, parts: TransactionParts, timeout: float, if_fence: Fence | None, lane: Lane | None
+        self, parts: TransactionParts, timeout: float | None, if_fence: Fence | None, lane: Lane | None
     ) -> Flow[Committed]:
         """A transaction."""
         prefix = self.prefix
@@ -205,7 +215,7 @@ class Core:
             fence=fence_of(if_fence, prefix),
             **head,
         )
-        result = checked((yield from self.backend.write(command, seconds(timeout), lane)))
+        result = checked((yield from self.backend.write(command, self.seconds(timeout), lane)))
         if ResultFlag.SHORT in result.flags:
             return Committed(result.succeeded, result.revision, None)
         from quorate.store._decode import decode_parts
@@ -217,13 +227,13 @@ class Core:
 
     # Reading
 
-    def get(self, key: Key, consistency: str, timeout: float) -> Flow[KeyValue | None]:
+    def get(self, key: Key, consistency: str, timeout: float | None) -> Flow[KeyValue | None]:
         """A key, or None."""
-        row = yield from self.backend.get(key_of(key, self.prefix), _is_local(consistency), seconds(timeout))
+        row = yield from self.backend.get(key_of(key, self.prefix), _is_local(consistency), self.seconds(timeout))
         return _shown(row, len(self.prefix))
 
     def range(
-        self, start: Key, end: Key, prefix: Key | None, limit: int, consistency: str, timeout: float
+        self, start: Key, end: Key, prefix: Key | None, limit: int, consistency: str, timeout: float | None
     ) -> Flow[Found]:
         """Keys in order, in as many pieces as answers have to have."""
         local = _is_local(consistency)
@@ -232,7 +242,9 @@ class Core:
             raise InvalidArgument(f"a limit is an integer from 0 (none) to 2**32 - 1, not {limit!r}")
         found = Found()
         while True:
-            piece = yield from self.backend.range(first, last, limit and limit - len(found), local, seconds(timeout))
+            piece = yield from self.backend.range(
+                first, last, limit and limit - len(found), local, self.seconds(timeout)
+            )
             skip = len(self.prefix)
             found.extend([row.without(skip) for row in piece.rows] if skip else piece.rows)
             found.revision = found.revision or piece.revision
@@ -241,35 +253,50 @@ class Core:
                 return found
             first = piece.rows[-1].key + b"\x00"
 
-    def count(self, start: Key, end: Key, prefix: Key | None, consistency: str, timeout: float) -> Flow[int]:
+    def count(self, start: Key, end: Key, prefix: Key | None, consistency: str, timeout: float | None) -> Flow[int]:
         """How many keys."""
         first, last = range_of(start, end, prefix, self.prefix)
-        return (yield from self.backend.count(first, last, _is_local(consistency), seconds(timeout)))
+        return (yield from self.backend.count(first, last, _is_local(consistency), self.seconds(timeout)))
+
+    def barrier(self, timeout: float | None) -> Flow[int]:
+        """A revision with everything in it."""
+        return self.backend.barrier(self.seconds(timeout))
+
+    # Sessions
+
+    def open_session(self, ttl: float, label: str, timeout: float | None) -> Flow[Lane]:
+        """A session of its own."""
+        if not isinstance(label, str) or len(label.encode(errors="replace")) > LABEL_BYTES_MAX:
+            raise InvalidArgument(f"a label is text of at most {LABEL_BYTES_MAX} bytes, not {label!r}")
+        limit = seconds(ttl)
+        if not limit:
+            raise InvalidArgument("a ttl is a number of seconds above 0")
+        return self.backend.open_lane(limit, label, self.seconds(timeout))
 
     # The cluster
 
-    def status(self, timeout: float) -> Flow[dict[str, Any]]:
+    def status(self, timeout: float | None) -> Flow[dict[str, Any]]:
         """Figures."""
-        return self.backend.status(seconds(timeout))
+        return self.backend.status(self.seconds(timeout))
 
-    def members(self, timeout: float) -> Flow[list[Member]]:
+    def members(self, timeout: float | None) -> Flow[list[Member]]:
         """Members."""
-        return self.backend.members(seconds(timeout))
+        return self.backend.members(self.seconds(timeout))
 
-    def change(self, what: str, name: str, address: str | None, timeout: float) -> Flow[None]:
+    def change(self, what: str, name: str, address: str | None, timeout: float | None) -> Flow[None]:
         """A change of membership."""
         _name_of_member(name)
         if address is not None:
             from quorate.runtime.addresses import parse_address
 
             parse_address(address)
-        return self.backend.change(what, name, address, seconds(timeout))
+        return self.backend.change(what, name, address, self.seconds(timeout))
 
-    def transfer(self, name: str | None, timeout: float) -> Flow[None]:
+    def transfer(self, name: str | None, timeout: float | None) -> Flow[None]:
         """A hand-over of the leader's office."""
         if name is not None:
             _name_of_member(name)
-        return self.backend.transfer(name, seconds(timeout))
+        return self.backend.transfer(name, self.seconds(timeout))
 
 
 def _name_of_member(name: str) -> None:

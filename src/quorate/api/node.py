@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Any, Final, Literal, final
 
 from quorate.api.client import Client
+from quorate.api.core import Core
 from quorate.client.embedded import EmbeddedBackend
 from quorate.client.flow import seconds
 from quorate.config import RaftConfig
@@ -142,7 +143,7 @@ class Node:
 
     def client(self) -> Client:
         """A client that talks to the cluster through this node. Close it when it is not needed, or stop the node."""
-        return Client(EmbeddedBackend(self._native))
+        return Client(Core(EmbeddedBackend(self._native)))
 
     def status(self) -> dict[str, Any]:
         """What an operator would ask: role, term, leader, commit, applied, connections, queues, disk. Does not wait."""
@@ -169,4 +170,4 @@ def local() -> Client:
     node = NativeNode(
         "local", 1, {1: ("local", "unix:/nowhere")}, durability="memory", listen=None, config=_QUICK
     )  # fmt: skip
-    return Client(EmbeddedBackend(node.start(), owns=True))
+    return Client(Core(EmbeddedBackend(node.start(), owns=True)))

@@ -6,7 +6,7 @@ import time
 from types import TracebackType
 from typing import final
 
-from quorate.api.core import TIMEOUT, Core
+from quorate.api.core import Core
 from quorate.client.backend import Lane
 from quorate.client.flow import run
 
@@ -53,9 +53,9 @@ class Session(SessionView):
     A context manager. Made by :meth:`Client.session`.
     """
 
-    def close(self, *, timeout: float = TIMEOUT) -> None:
+    def close(self, *, timeout: float | None = None) -> None:
         """Ends it, with the keys and locks that belong to it. Does nothing the second time."""
-        run(self._core.backend.close_lane(self._lane, timeout))
+        run(self._core.backend.close_lane(self._lane, self._core.seconds(timeout)))
 
     def __enter__(self) -> Session:
         return self

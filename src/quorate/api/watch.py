@@ -134,9 +134,9 @@ class Watch:
     One thread at a time iterates. Made by :meth:`Client.watch`.
     """
 
-    def __init__(self, core: Core, key: Key, prefix: bool, revision: int | None, timeout: float) -> None:
+    def __init__(self, core: Core, key: Key, prefix: bool, revision: int | None, timeout: float | None) -> None:
         self._core = WatchCore(core, key, prefix, revision)
-        run(self._core.begin(seconds(timeout)))
+        run(self._core.begin(core.seconds(timeout)))
 
     @property
     def revision(self) -> int:

@@ -1,0 +1,39 @@
+"""The backend over a cluster that is reached through sockets. Knows nothing of arguments as users write them."""
+
+from __future__ import annotations
+
+from typing import Any, Final, final
+
+from quorate.client.backend import Member
+from quorate.client.engine import EngineBackend
+from quorate.client.flow import Flow
+from quorate.client.remote import Remote
+
+__all__ = ["RemoteBackend"]
+
+
+@final
+class RemoteBackend(EngineBackend):
+    """What a client does with its cluster, through connections that follow the leader by themselves."""
+
+    def __init__(self, remote: Remote) -> None:
+        super().__init__()
+        self.remote: Final = remote
+
+    def _engine(self) -> Any:
+        return self.remote
+
+    def members(self, timeout: float) -> Flow[list[Member]]:
+        """See :class:`~quorate.client.backend.Backend`."""
+        yield from self.barrier(timeout)
+        leader = self.remote.office()[2]
+        return [Member(id, name, address, voter, id == leader) for id, name, address, voter in self.remote.members()]
+
+    def close(self) -> None:
+        """See :class:`~quorate.client.backend.Backend`."""
+        if not self._closed:
+            self._closed = True
+            self.remote.close()
+
+    def __repr__(self) -> str:
+        return f"{'closed, ' if self._closed else ''}{self.remote!r}"
