@@ -33,9 +33,9 @@ def members_of(addresses: Iterable[str]) -> dict[int, tuple[str, str]]:
 
 
 class Cluster:
-    """``count`` nodes that are started together; with ``path`` they keep their data there."""
+    """``count`` nodes that are started together, each with ``settings``; with ``path`` they keep their data there."""
 
-    def __init__(self, count: int = 3, path: Path | None = None, *, faults: bool = False) -> None:
+    def __init__(self, count: int = 3, path: Path | None = None, *, faults: bool = False, **settings: Any) -> None:
         sockets = free_sockets(count)
         members = members_of(f"127.0.0.1:{each.getsockname()[1]}" for each in sockets)
         self.nodes: dict[str, NativeNode] = {}
@@ -46,7 +46,7 @@ class Cluster:
                 self.faults[name] = Faults()
             if path is not None:
                 storage = {"data_dir": path / name, "segment_bytes": 1 << 20, "faults": self.faults.get(name)}
-            self.nodes[name] = NativeNode(name, id, members, listen=listener, config=PATIENT, **storage)
+            self.nodes[name] = NativeNode(name, id, members, listen=listener, config=PATIENT, **storage, **settings)
 
     def __enter__(self) -> Cluster:
         for node in self.nodes.values():

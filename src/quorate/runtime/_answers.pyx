@@ -31,6 +31,7 @@ from quorate.raft._types cimport (
     entry,
 )
 from quorate.runtime._answers cimport *
+from quorate.runtime._clients cimport clients_take, clients_take_urgent
 from quorate.runtime._questions cimport QUESTION_READ, question_read, question_taken, questions_applied, questions_stopped
 from quorate.runtime._requests cimport loop_answer, outcome_of
 from quorate.runtime._sessions cimport (
@@ -110,10 +111,19 @@ cdef int take_requests(Loop *it, step_function step) except -1 nogil:
         it.pending += 1
         sessions_ask(it, request)
     reads.read = True
+    while True:
+        request = clients_take_urgent(it)
+        if request == NULL:
+            break
+        it.pending += 1
+        question_taken(it, request, step)
     for i in range(TAKEN_PER_TURN):
         if not requests_wanted(it):
             break
-        request = <Request *>mailbox_take(it.mail)
+        # In turns, so that neither keeps the other out.
+        request = clients_take(it) if i & 1 else <Request *>mailbox_take(it.mail)
+        if request == NULL:
+            request = <Request *>mailbox_take(it.mail) if i & 1 else clients_take(it)
         if request == NULL:
             break
         it.pending += 1

@@ -39,6 +39,7 @@ from quorate.raft._types cimport (
     Update,
 )
 from quorate.runtime._answers cimport *
+from quorate.runtime._clients cimport *
 from quorate.runtime._disk cimport *
 from quorate.runtime._loop cimport *
 from quorate.runtime._peers cimport *
@@ -274,10 +275,12 @@ cdef int turn(Loop *it) except -1 nogil:
     cdef int count, i, slot
     cdef bint busy
     due = min(min(due, requests_deadline(it)), min(questions_deadline(it), sessions_deadline(it)))
-    due = max(due, clock_microseconds())
+    due = max(min(due, clients_deadline(it)), clock_microseconds())
     # A loop that has too much to answer leaves the mailbox alone, until it is full and refuses.
-    busy = not mailbox_sleeps(it.urgent) or it.applied_due or not it.own.empty() or peers_troubled(&it.peers)
-    busy = busy or (requests_wanted(it) and not mailbox_sleeps(it.mail))
+    busy = clients_busy(it) or not mailbox_sleeps(it.urgent) or it.applied_due or not it.own.empty()
+    busy = busy or peers_troubled(&it.peers) or (
+        requests_wanted(it) and (clients_asked(it) or not mailbox_sleeps(it.mail))
+    )
     count = poller_wait(it.poll, events, EVENTS, 0 if busy or flag_get(&it.stopping) else due)
     woke = clock_microseconds()
     mailbox_awake(it.mail)
@@ -293,10 +296,14 @@ cdef int turn(Loop *it) except -1 nogil:
             peers_accept(&it.peers, clock_microseconds())
         elif <uint32_t>events[i].token == TOKEN_PROCESS:
             sessions_process(it, events[i].token)
+        elif clients_token(events[i].token):
+            clients_ready(it, events[i].token, events[i].ready)
         else:
             slot = peers_ready(&it.peers, events[i].token, events[i].ready, clock_microseconds())
             if slot >= 0:
                 receive_from(it, slot)
+    clients_arrive(it)
+    clients_go_on(it)
     take_requests(it, step)
     sessions_go(it, step)
     own_events(it)
@@ -312,6 +319,8 @@ cdef int turn(Loop *it) except -1 nogil:
     peers_flush(&it.peers, clock_microseconds())
     requests_expire(it, clock_microseconds())
     questions_tick(it, clock_microseconds())
+    clients_tick(it, clock_microseconds())
+    clients_flush(it, clock_microseconds())
     publish(it)
     return 0
 
@@ -335,6 +344,9 @@ cdef int publish(Loop *it) except -1 nogil:
     status.backlog = it.backlog.size()
     status.turns += 1
     status.parked = it.questions.parked
+    status.clients = it.clients.count
+    for i in range(CLIENT_COUNTERS):
+        status.client_counters[i] = it.clients.counters[i]
     status.questions = it.questions.asked
     status.steps = it.steps
     status.elections = it.elections
@@ -403,6 +415,7 @@ cdef void *run(void *context) noexcept nogil:
     mailbox_close(it.mail)
     mailbox_close(it.urgent)
     requests_stopped(it)
+    clients_close(it)
     disk_flush(it)
     # Also of a node that failed: what the others see is a closed connection, and not a silence that they must wait out.
     peers_close(&it.peers)
@@ -509,6 +522,7 @@ cdef void loop_clear(Loop *it) noexcept nogil:
     peers_close(&it.peers)
     sessions_clear(it)
     sink_free(&it.results)
+    clients_close(it)
     questions_clear(it)
     pthread_cond_destroy(&it.changed)
     pthread_mutex_destroy(&it.lock)

@@ -32,6 +32,7 @@ from quorate.raft._types cimport (
     entry_bytes,
     entry_retained,
 )
+from quorate.runtime._clients cimport clients_prepare
 from quorate.runtime._loop cimport *
 from quorate.runtime._peers cimport INCOMING_MAX, peers_close
 from quorate.runtime._requests cimport Pending, ask
@@ -175,7 +176,8 @@ cdef class Running:
     cdef readonly object reader
 
     def __cinit__(self, *, uint64_t id, storage, voters, peers, int listener, config, uint64_t seed, dict names,
-                  tuple notify, uint64_t payload_max, dict texts):
+                  tuple notify, uint64_t payload_max, dict texts,
+                  uint32_t clients_most=4096):
         cdef Loop *loop = new Loop()
         cdef size_t i
         cdef Peer peer
@@ -202,7 +204,7 @@ cdef class Running:
         loop.term = loop.core.current_term
         loop.mail = mailbox_new(MAILBOX_ITEMS)
         loop.urgent = mailbox_new(MAILBOX_URGENT)
-        loop.poll = poller_new(2 * len(peers) + INCOMING_MAX + PROCESSES_MAX + 16)
+        loop.poll = poller_new(2 * len(peers) + INCOMING_MAX + PROCESSES_MAX + clients_most + 16)
         if loop.mail == NULL or loop.urgent == NULL or loop.poll == NULL:
             raise MemoryError("no memory for the node's mailbox, or no descriptor for its poller")
         loop.questions.seed = seed
@@ -211,6 +213,7 @@ cdef class Running:
         encoded = b"".join([bytes([len(each)]) + each for each in pairs])
         loop.questions.texts = buffer_from(<const char *>encoded, len(encoded))
         loop.questions.texts_count = len(texts)
+        clients_prepare(loop, clients_most)
         loop.peers.poll = loop.poll
         loop.peers.id = id
         loop.peers.incarnation = identity.incarnation
@@ -305,6 +308,9 @@ cdef class Running:
         for i in range(self.loop.peers.connections.size()):
             if self.loop.peers.connections[i].fd >= 0:
                 c_close(self.loop.peers.connections[i].fd)
+        for i in range(self.loop.clients.slots.size()):
+            if self.loop.clients.slots[i] != NULL and self.loop.clients.slots[i].connection.fd >= 0:
+                c_close(self.loop.clients.slots[i].connection.fd)
 
     @property
     def alive(self):
@@ -453,6 +459,9 @@ cdef class Running:
             "leader_changes": seen.leader_changes,
             "connections": {"members": seen.connected, "strangers": seen.strangers,
                             **{COUNTER_NAMES[i]: seen.counters[i] for i in range(COUNTERS)}},
+            "clients": {"connected": seen.clients, **{
+                client_counter_name(i).decode(): seen.client_counters[i] for i in range(CLIENT_COUNTERS)
+            }},
             "queues": {"requests": mailbox_size(self.loop.mail), "pending": seen.pending, "writes": seen.writes,
                        "held": seen.held, "backlog": seen.backlog, "parked": seen.parked,
                        "output_bytes": seen.output_bytes},

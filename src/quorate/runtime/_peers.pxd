@@ -3,7 +3,7 @@
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from quorate.raft._types cimport Message
-from quorate.runtime._structs cimport Peer, Peers
+from quorate.runtime._structs cimport Connection, Peer, Peers
 
 cdef enum:
     TOKEN_DISK = 1
@@ -14,6 +14,10 @@ cdef enum:
     PEERS_QUEUED = 1
     PEERS_FULL = 2
 
+# Room behind what was received, as much as is needed; -1: no memory.
+cdef int connection_room(Connection *it) noexcept nogil
+# Gives a connection of Peers::visitors away; its descriptor is watched by nobody then.
+cdef void peers_hand_over(Peers *it, uint32_t slot, Connection *to) noexcept nogil
 cdef Peer *peer_of(Peers *it, uint64_t id) noexcept nogil
 cdef int peers_open(Peers *it) except -1 nogil
 cdef uint64_t peers_deadline(Peers *it) noexcept nogil

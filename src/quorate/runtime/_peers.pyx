@@ -26,7 +26,7 @@ from quorate.raft._types cimport (
     buffer_release,
 )
 from quorate.runtime._structs cimport *
-from quorate.runtime._wire cimport KIND_HELLO, KIND_RAFT, KIND_RENEW, KIND_RENEWED
+from quorate.runtime._wire cimport KIND_CLIENT, KIND_HELLO, KIND_RAFT, KIND_RENEW, KIND_RENEWED
 
 
 cdef extern from "<errno.h>" nogil:
@@ -39,6 +39,7 @@ cdef extern from "<errno.h>" nogil:
 
 cdef enum:
     HELLO_BYTES = 49       # u8 version, 16 bytes cluster, u64 node, u64 incarnation, u64 whom it wants, u64 zero for later
+    HELLO_BOUND = 320      # of a member or a client
     HELLO_VERSION = 1
     CHUNK_FIRST = 1024     # for who has not said a hello
     CHUNK_BYTES = 65536
@@ -139,6 +140,22 @@ cdef int close_slot(Peers *it, uint32_t slot, uint64_t now) except -1 nogil:
 cdef int refuse(Peers *it, uint32_t slot, int counter, uint64_t now) except -1 nogil:
     it.counters[counter] += 1
     return close_slot(it, slot, now)
+
+
+cdef void peers_hand_over(Peers *it, uint32_t slot, Connection *to) noexcept nogil:
+    cdef Connection *connection = &it.connections[slot]
+    poller_remove(it.poll, connection.fd)
+    to.fd = connection.fd
+    to.chunk = connection.chunk
+    to.begin = connection.begin
+    to.end = connection.end
+    to.incoming = True
+    connection.fd = -1
+    connection.chunk = NULL
+    connection.state = SLOT_FREE
+    it.strangers -= 1
+    while it.top and it.connections[it.top - 1].state == SLOT_FREE:
+        it.top -= 1
 
 
 cdef int peers_open(Peers *it) except -1 nogil:
@@ -326,7 +343,7 @@ cdef int take_hello(Peers *it, uint32_t slot, const frame *found, uint64_t now) 
 # Receiving ---------------------------------------------------------------------------------------------------------------
 
 
-cdef int make_room(Connection *it) noexcept nogil:
+cdef int connection_room(Connection *it) noexcept nogil:
     """Room behind what was received. Memory grows with the bytes that came, not with what they claim. -1: no memory."""
     cdef uint32_t left = it.end - it.begin
     cdef uint32_t size
@@ -359,7 +376,7 @@ cdef int receive(Peers *it, uint32_t slot, uint64_t now) except -1 nogil:
     cdef int i
     cdef uint32_t room
     for i in range(READS_PER_EVENT):
-        if make_room(connection) < 0:
+        if connection_room(connection) < 0:
             return close_slot(it, slot, now)
         room = connection.chunk.length - connection.end
         count = net_read(connection.fd, connection.chunk.bytes + connection.end, room)
@@ -425,7 +442,7 @@ cdef int peers_next(Peers *it, uint32_t slot, uint64_t now, Message *message) ex
     while connection.state != SLOT_FREE and connection.begin < connection.end:
         status = frame_decode(
             connection.chunk.bytes + connection.begin, connection.end - connection.begin,
-            it.payload_max if connection.state == OPEN else HELLO_BYTES + 64, &found, &size,
+            it.payload_max if connection.state == OPEN else HELLO_BOUND, &found, &size,
         )
         if status == FRAME_MORE:
             connection.need = <uint32_t>size
@@ -435,6 +452,11 @@ cdef int peers_next(Peers *it, uint32_t slot, uint64_t now, Message *message) ex
         if status != FRAME_WHOLE:
             refuse(it, slot, COUNT_STRANGER if status == FRAME_STRANGER else COUNT_NEWER if status == FRAME_NEWER
                    else COUNT_TOO_LARGE if status == FRAME_TOO_LARGE else COUNT_DAMAGED, now)
+            return 0
+        if found.kind == KIND_CLIENT and connection.incoming and connection.state == GREETING:
+            # Not a member: whoever takes it over decodes it again.
+            connection.state = ARRIVED
+            it.visitors.push_back(slot)
             return 0
         connection.begin += <uint32_t>size
         connection.need = 0

@@ -117,7 +117,7 @@ cdef enum:
     EVENTS_MOST = 4096          # in one answer, and all of the revision that passes it
     BYTES_MOST = 4194304        # of rows in one answer, and the row or the revision that passes it
     SWEPT_MOST = 1024           # parked questions looked at in one sweep
-    RESULT_MOST = 1073741824    # more cannot be sent
+    RESULT_MOST = 33550336      # more than a frame with an answer has
 
 cdef uint64_t SWEEP_MICROSECONDS = 500000
 cdef uint64_t POINT = 0, PREFIX = 0x9e3779b97f4a7c15, ACQUISITION = 0xc2b2ae3d27d4eb4f  # kept apart in one index
@@ -244,11 +244,12 @@ cdef int put_figure(store_sink *out, const char *name, uint64_t value) except -1
     return 1
 
 
-cdef int put_counter(store_sink *out, int counter) except -1 nogil:
-    cdef size_t length = strlen(counter_name(counter))
-    if sink_u8(out, <uint8_t>(length + 12)) < 0 or sink_put(out, b"connections.", 12) < 0:
-        short_of_memory()
-    if sink_put(out, counter_name(counter), length) < 0:
+cdef int put_grouped(store_sink *out, const char *group, const char *name, uint64_t value) except -1 nogil:
+    cdef size_t length = strlen(group), more = strlen(name)
+    if (
+        sink_u8(out, <uint8_t>(length + more)) < 0 or sink_put(out, group, length) < 0 or sink_put(out, name, more) < 0
+        or sink_u64(out, value) < 0
+    ):
         short_of_memory()
     return 0
 
@@ -330,10 +331,12 @@ cdef int status_answer(Loop *it, Request *request) except -1 nogil:
     count += put_figure(out, b"connections.members", seen.connected)
     count += put_figure(out, b"connections.strangers", seen.strangers)
     for i in range(COUNTERS):
-        put_counter(out, i)
-        if sink_u64(out, it.peers.counters[i]) < 0:
-            short_of_memory()
+        put_grouped(out, b"connections.", counter_name(i), it.peers.counters[i])
     count += COUNTERS
+    count += put_figure(out, b"clients.connected", it.clients.count)
+    for i in range(CLIENT_COUNTERS):
+        put_grouped(out, b"clients.", client_counter_name(i), it.clients.counters[i])
+    count += CLIENT_COUNTERS
     out.bytes[0] = <uint8_t>(count & 255)
     out.bytes[1] = <uint8_t>(count >> 8)
     if sink_u16(out, <uint16_t>(it.questions.texts_count + 1)) < 0:

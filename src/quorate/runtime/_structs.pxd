@@ -155,6 +155,7 @@ cdef extern from "quorate/runtime/completions.hpp" namespace "quorate" nogil:
     const uint8_t CONNECTING
     const uint8_t GREETING
     const uint8_t OPEN
+    const uint8_t ARRIVED
 
     cdef cppclass Connection:
         int fd
@@ -213,6 +214,7 @@ cdef extern from "quorate/runtime/completions.hpp" namespace "quorate" nogil:
         vector[Connection] connections
         uint32_t top
         vector[uint32_t] unsent
+        vector[uint32_t] visitors
         vector[uint64_t] gone
         uint32_t strangers
         uint64_t listen_again_at
@@ -293,6 +295,71 @@ cdef extern from "quorate/runtime/completions.hpp" namespace "quorate" nogil:
     cdef cppclass Waiting:
         uint64_t term
         Request *request
+
+    const uint32_t TOKEN_CLIENTS
+
+    const int CLIENT_WELCOMED
+    const int CLIENT_ENDED
+    const int CLIENT_TURNED_AWAY
+    const int CLIENT_WRONG_CLUSTER
+    const int CLIENT_NEWER
+    const int CLIENT_MALFORMED
+    const int CLIENT_TOO_LARGE
+    const int CLIENT_SLOW
+    const int CLIENT_STUCK
+    const int CLIENT_ASKS
+    const int CLIENT_ANSWERS
+    const int CLIENT_OVERLOADED
+    const int CLIENT_STALLED
+    const int CLIENT_NEWS
+    const int CLIENT_BYTES_SENT
+    const int CLIENT_BYTES_RECEIVED
+    const int CLIENT_COUNTERS
+    const char *client_counter_name(int counter)
+
+    const uint8_t TURNED_CLUSTER
+    const uint8_t TURNED_VERSION
+    const uint8_t TURNED_TOO_MANY
+    const uint8_t TURNED_MALFORMED
+    const uint8_t TURNED_TOO_LARGE
+    const uint8_t TURNED_STUCK
+
+    cdef cppclass Client:
+        uint32_t references
+        uint32_t slot
+        Clients *all
+        Connection connection
+        uint32_t asks
+        cbool gone
+        cbool stuck
+        cbool stalled
+        cbool again
+        cbool missed_news
+        uint64_t input_due
+        uint64_t output_due
+        uint8_t *nonce
+        uint32_t process
+        Client()
+
+    cdef cppclass Clients:
+        vector[Client *] slots
+        vector[uint32_t] generations
+        vector[uint32_t] free
+        vector[Request *] asked
+        size_t taken
+        deque[Request *] urgent
+        vector[uint32_t] unsent
+        vector[uint32_t] again
+        buffer *spare
+        uint32_t count
+        uint32_t timed
+        uint64_t look_at
+        uint64_t output
+        uint64_t told_leader
+        uint64_t told_term
+        uint64_t told_configuration
+        vector[uint8_t] news
+        uint64_t *counters
 
     cdef cppclass Parked:
         Request *request
@@ -393,6 +460,8 @@ cdef extern from "quorate/runtime/completions.hpp" namespace "quorate" nogil:
         uint64_t log_entries
         uint64_t log_bytes
         uint64_t *counters
+        uint64_t clients
+        uint64_t *client_counters
         uint32_t followers_count
         Follower *followers
         Figures()
@@ -435,6 +504,7 @@ cdef extern from "quorate/runtime/completions.hpp" namespace "quorate" nogil:
         ordered_map[uint64_t, Batch] batches
         multimap[uint64_t, Waiting] waiting
         Questions questions
+        Clients clients
         uint64_t applied
         cbool applied_due
         sink results

@@ -53,6 +53,7 @@ class NativeNode:
     * ``listen``: where to listen if that is not the own address in ``members``; or a listening socket, which the node
       takes; None for a cluster of one.
     * ``cluster``: 16 bytes that are the same on all members. None: made from the ids and names of ``members``.
+    * ``max_clients``: connections of clients that are taken; one more is told to try another node.
     * ``insecure``: allows an address that other hosts can reach. ``faults`` makes the disk fail, for tests.
 
     Raises ConfigError for settings that cannot work. A context manager: :meth:`start` and :meth:`stop`.
@@ -77,6 +78,7 @@ class NativeNode:
         config: RaftConfig | None = None,
         cluster: bytes | None = None,
         insecure: bool = False,
+        max_clients: int = 4096,
         segment_bytes: int | None = None,
         faults: Faults | None = None,
     ) -> None:
@@ -95,6 +97,8 @@ class NativeNode:
             raise ConfigError("a node with other members has to listen")
         if cluster is not None and len(cluster) != 16:
             raise InvalidArgument(f"a cluster id has 16 bytes, not {len(cluster)}")
+        if not 0 <= max_clients <= 65_536:
+            raise InvalidArgument(f"a node takes 0 to 65,536 clients, not {max_clients}")
         self.name: Final = name
         self.id: Final = id
         self.members: Final = {each: (called, parse_address(at)) for each, (called, at) in members.items()}
@@ -103,6 +107,7 @@ class NativeNode:
         self.data_dir: Final = data_dir
         self._cluster = cluster
         self._insecure = insecure
+        self._max_clients = max_clients
         self._segment_bytes = segment_bytes
         self._faults = faults
         self._listen = listen
@@ -166,6 +171,7 @@ class NativeNode:
                 names={id: called for id, (called, _) in self.members.items()},
                 notify=notify,
                 payload_max=self.config.max_message_bytes,
+                clients_most=self._max_clients,
                 texts={
                     "name": self.name,
                     "durability": self.durability,

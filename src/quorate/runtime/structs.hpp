@@ -17,34 +17,14 @@
 #include "net.h"
 #include "poller.h"
 #include "quorate/raft/structs.hpp"
+#include "quorate/runtime/clients.hpp"
+#include "quorate/runtime/connection.hpp"
 #include "quorate/runtime/questions.hpp"
 #include "sink.h"
 
 namespace quorate {
 
 /* Connections ---------------------------------------------------------------------------------------------------- */
-
-enum ConnectionState : uint8_t {
-    SLOT_FREE = 0,
-    CONNECTING, /* outgoing: the handshake of the system is under way */
-    GREETING,   /* a hello is awaited: outgoing the answer to ours, incoming the first word */
-    OPEN
-};
-
-struct Connection {
-    int fd = -1;                /* read by a forked child too, which closes what it inherited */
-    uint8_t state = SLOT_FREE;
-    bool incoming = false;
-    bool queued = false;        /* its slot is in Peers::unsent */
-    uint32_t generation = 0;    /* of the slot, so that an event for its last user is not taken for the next one's */
-    uint64_t peer = 0;          /* 0: an incoming one that has not said who it is */
-    uint64_t deadline = 0;      /* when what it is in the middle of must be over; 0: in the middle of nothing */
-    buffer *chunk = nullptr;    /* received bytes; decoded entries may share it */
-    uint32_t begin = 0, end = 0;/* what is not decoded yet, in the chunk */
-    uint32_t need = 0;          /* bytes of the frame that has begun, as far as known */
-    std::vector<uint8_t> out;   /* encoded frames */
-    size_t sent = 0;            /* of them */
-};
 
 struct Peer {
     uint64_t id = 0;
@@ -101,6 +81,7 @@ struct Peers {
 
     uint32_t top = 0;                    /* slots from here on are free, so that nobody looks at them */
     std::vector<uint32_t> unsent;        /* slots with output that was not tried to be written yet */
+    std::vector<uint32_t> visitors;      /* slots of incoming connections that turned out to be clients */
     std::vector<uint64_t> gone;          /* members whose connection to us ended, for the core's hint */
     uint32_t strangers = 0;              /* incoming connections that have not said who they are */
     uint64_t listen_again_at = 0;        /* 0: listening */
@@ -250,6 +231,8 @@ struct Figures {
     uint64_t sessions = 0;
     uint64_t log_entries = 0, log_bytes = 0; /* kept in memory */
     uint64_t counters[COUNTERS] = {};
+    uint64_t clients = 0;       /* connected */
+    uint64_t client_counters[CLIENT_COUNTERS] = {};
     uint32_t followers_count = 0;            /* 0 unless this node leads */
     Follower followers[MEMBERS_MAX];
 };
@@ -293,6 +276,7 @@ struct Loop {
     std::map<uint64_t, Batch> batches;
     std::multimap<uint64_t, Waiting> waiting; /* by index */
     Questions questions;
+    Clients clients;
 
     /* Applying. */
     uint64_t applied = 0;
