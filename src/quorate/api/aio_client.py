@@ -299,6 +299,9 @@ class Client:
         self, key: Key, *, consistency: Consistency = "linearizable", timeout: float | None = None
     ) -> KeyValue | None:
         """A key, or None."""
+        reader = self._core.nearby(consistency)
+        if reader is not None:
+            return self._core.read(reader, key)
         return await self._waker.run(self._core.get(key, consistency, timeout))
 
     async def range(

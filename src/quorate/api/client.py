@@ -227,7 +227,8 @@ class Client:
         ``"linearizable"``: with everything that was acknowledged anywhere before the call. ``"local"``: what the
         nearest node has, without a round; perhaps a little old, but never older than what this client saw before.
         """
-        return run(self._core.get(key, consistency, timeout))
+        reader = self._core.nearby(consistency)
+        return self._core.read(reader, key) if reader is not None else run(self._core.get(key, consistency, timeout))
 
     def range(
         self,

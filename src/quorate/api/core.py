@@ -7,7 +7,7 @@ refuses. Knows nothing of threads and event loops, nor of what carries a flow ou
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Final, TypeVar, overload
+from typing import Any, Final, TypeVar
 
 from quorate.api.keys import Fence, Key, fence_of, key_of, range_of, value_of
 from quorate.api.op import Operation, delete_range
@@ -16,7 +16,7 @@ from quorate.client.flow import Flow, seconds
 from quorate.client.outcomes import checked, error_of
 from quorate.errors import InvalidArgument, QuorateError, Rejected
 from quorate.limits import LABEL_BYTES_MAX
-from quorate.store import KeyValue, commands
+from quorate.store import KeyValue, Reader, commands
 from quorate.store.views import Result, ResultFlag
 
 __all__ = ["TIMEOUT", "Committed", "Core", "Found", "TransactionParts"]
@@ -94,14 +94,6 @@ def _is_local(consistency: str) -> bool:
     if consistency not in CONSISTENCIES:
         raise InvalidArgument(f"consistency is {' or '.join(map(repr, CONSISTENCIES))}, not {consistency!r}")
     return consistency == "local"
-
-
-@overload
-def _shown(row: KeyValue, skip: int) -> KeyValue: ...
-@overload
-def _shown(row: None, skip: int) -> None: ...
-def _shown(row: KeyValue | None, skip: int) -> KeyValue | None:
-    return row.without(skip) if skip and row is not None else row
 
 
 def pairs_of(pairs: Mapping[Any, Any] | Iterable[tuple[Any, Any]]) -> Iterator[tuple[Any, Any]]:
@@ -227,10 +219,19 @@ class Core:
 
     # Reading
 
+    def nearby(self, consistency: str) -> Reader | None:
+        """What can be read without waiting for anything, so that no flow is needed: ``get`` is to be quick."""
+        return self.backend.copy() if consistency == "local" else None
+
+    def read(self, reader: Reader, key: Key) -> KeyValue | None:
+        """A key as this reader has it."""
+        row = reader.get(key_of(key, self.prefix))
+        return row.without(len(self.prefix)) if self.prefix and row is not None else row
+
     def get(self, key: Key, consistency: str, timeout: float | None) -> Flow[KeyValue | None]:
         """A key, or None."""
         row = yield from self.backend.get(key_of(key, self.prefix), _is_local(consistency), self.seconds(timeout))
-        return _shown(row, len(self.prefix))
+        return row.without(len(self.prefix)) if self.prefix and row is not None else row
 
     def range(
         self, start: Key, end: Key, prefix: Key | None, limit: int, consistency: str, timeout: float | None

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from quorate.client.flow import Answer, Flow
-from quorate.store import KeyValue
+from quorate.store import KeyValue, Reader
 from quorate.store.views import Acquisition, Permit, Result, SessionView, WatchEvent
 
 __all__ = ["Backend", "Events", "Lane", "Member", "Rows"]
@@ -88,6 +88,9 @@ class Backend(Protocol):
 
     def write_many(self, commands: Sequence[bytes], timeout: float, lane: Lane | None = None) -> Flow[list[Any]]:
         """Applies commands in order, without waiting for one before the next is sent: a Result or an error for each."""
+
+    def copy(self) -> Reader | None:
+        """The copy of the store in this process, if there is one and it is as new as what was read before."""
 
     def get(self, key: bytes, local: bool, timeout: float) -> Flow[KeyValue | None]:
         """The key: linearizable, or ``local`` as the nearest node has it, which never goes back in time."""

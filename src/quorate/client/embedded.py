@@ -28,9 +28,18 @@ class EmbeddedBackend(EngineBackend):
         self._reader: Reader | None = None  # of the run that was read last
 
     def _engine(self) -> Any:
-        return self.node._running()
+        run = self.node._running()
+        if not run.alive:
+            run.barrier(0.0).wait()  # stopped, or of the parent process: it says which
+        return run
 
     # Reading
+
+    def copy(self) -> Reader | None:
+        """See :class:`~quorate.client.backend.Backend`."""
+        self._open()
+        reader: Reader = self._engine().reader
+        return reader if reader is self._reader else None
 
     def _fresh(self, local: bool, timeout: float) -> Flow[Reader]:
         """The node's copy, once it is as new as it has to be."""

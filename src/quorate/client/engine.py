@@ -15,7 +15,7 @@ from quorate.client.flow import Answer, Flow, Pause
 from quorate.errors import ConnectionLost, InvalidArgument, NoQuorum, NotLeader, QuorateError, Rejected
 from quorate.runtime import questions
 from quorate.runtime.questions import Kind
-from quorate.store import KeyValue, _decode
+from quorate.store import KeyValue, Reader, _decode
 from quorate.store.views import Acquisition, Permit, Result, SessionView
 
 __all__ = ["EngineBackend"]
@@ -92,6 +92,10 @@ class EngineBackend:
         answer = yield from self._asked(lambda engine, left: engine.barrier(left), timeout, harmless=True)
         found: int = answer[0]
         return found
+
+    def copy(self) -> Reader | None:
+        """See :class:`~quorate.client.backend.Backend`."""
+        return None
 
     def get(self, key: bytes, local: bool, timeout: float) -> Flow[KeyValue | None]:
         """See :class:`~quorate.client.backend.Backend`."""

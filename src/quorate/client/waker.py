@@ -6,6 +6,7 @@ Knows nothing of what is asked. One waker serves one client in one event loop.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 from typing import Any, TypeVar, final
 
 from quorate.client.flow import Flow, Pause, Step
@@ -38,9 +39,9 @@ class Waker:
             loop.add_reader(self._completions.fd, self._completions.settle)
         return loop, self._completions
 
-    async def run(self, flow: Flow[T]) -> T:
+    def run(self, flow: Flow[T]) -> Coroutine[Any, Any, T]:
         """What the flow returns; cancelling the task raises CancelledError inside the flow."""
-        return await self._carry(flow, None)
+        return self._carry(flow, None)
 
     def start(self, flow: Flow[T]) -> asyncio.Future[T]:
         """Sends the first question of a flow at once; the future has what the flow returns."""
@@ -54,12 +55,21 @@ class Waker:
         return loop.create_task(self._carry(flow, step))
 
     async def _carry(self, flow: Flow[T], step: Step | None) -> T:
+        # In one coroutine, because each further one would be paid for by every request.
+        loop, completions = self._here()
         try:
             if step is None:
                 step = next(flow)
             while True:
                 try:
-                    answer = await self._taken(step)
+                    if isinstance(step, Pause):
+                        answer: Any = await asyncio.sleep(step.seconds, None)
+                    elif step.done:
+                        answer = step.wait(0.0)
+                    else:
+                        future = loop.create_future()
+                        step.attach(completions, future)
+                        answer = await future
                 except BaseException as error:  # noqa: PERF203
                     step = flow.throw(error)
                 else:
@@ -67,17 +77,6 @@ class Waker:
         except StopIteration as end:
             found: T = end.value
             return found
-
-    async def _taken(self, step: Step) -> Any:
-        if isinstance(step, Pause):
-            await asyncio.sleep(step.seconds)
-            return None
-        if step.done:
-            return step.wait(0.0)
-        loop, completions = self._here()
-        future = loop.create_future()
-        step.attach(completions, future)
-        return await future
 
     def close(self) -> None:
         """Ends it; what is still awaited gets no answer any more. Does nothing the second time."""

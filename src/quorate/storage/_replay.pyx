@@ -300,7 +300,7 @@ cdef read_segment(Replayed self, str path, uint64_t sequence, FaultTable *faults
     cdef record_cursor cursor
     cdef uint8_t *data
     cdef uint32_t seed = 0
-    cdef int64_t size, got
+    cdef int64_t size, got, end
     cdef int fd, status
     cdef const char *reason = b""
     fd = check(io_open(faults, path.encode(), O_RDONLY), "opening the segment", path)
