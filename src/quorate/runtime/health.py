@@ -66,7 +66,9 @@ class Health:
         self._server = _Server(("", 0), Handler, bind_and_activate=False)
         self._server.socket.close()
         self._server.socket = self._socket
-        self._thread = threading.Thread(target=self._server.serve_forever, name="quorate-http", daemon=True)
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(0.2,), name="quorate-http", daemon=True
+        )
 
     def __enter__(self) -> Health:
         self._thread.start()
