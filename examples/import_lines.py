@@ -1,10 +1,10 @@
-"""Loads a file into a cluster, line by line at full speed, and proves on every node that nothing was lost or doubled.
+"""Loads files into a cluster, line by line at full speed, and proves on every node that nothing was lost or doubled.
 
     quorate up                                    # in one terminal
-    python examples/import_lines.py FILE          # in another; kill -9 any node meanwhile
+    python examples/import_lines.py FILE…         # in another; kill -9 any node meanwhile
 
 Each line becomes a key, `lines/000000001` and so on. Afterwards each node is asked by itself: all lines must be there,
-in order, with the content of the file (SHA-256), and each written once (a key's `version` counts its writes).
+in order, with the content of the files (SHA-256), and each written once (a key's `version` counts its writes).
 """
 
 from __future__ import annotations
@@ -35,20 +35,25 @@ def key_of(number: int) -> str:
     return f"{PREFIX}{number:09d}"
 
 
-def load(client: quorate.Client, path: Path, bar: Progress) -> tuple[int, str]:
+def lines_of(paths: list[Path]) -> Iterator[bytes]:
+    for path in paths:
+        with path.open("rb") as file:
+            yield from file
+
+
+def load(client: quorate.Client, paths: list[Path], bar: Progress) -> tuple[int, str]:
     """Writes all lines; gives how many, and the hash of their content."""
     digest = hashlib.sha256()
-    total = path.stat().st_size
-    task = bar.add_task("loading", total=total)
+    task = bar.add_task("loading", total=sum(path.stat().st_size for path in paths))
     count = 0
-    with path.open("rb") as file:
-        while lines := list(itertools.islice(file, BATCH)):
-            pairs = [(key_of(count + number), line) for number, line in enumerate(lines, 1)]
-            client.put_many(pairs, timeout=PATIENCE)  # in order, each exactly once, whoever leads meanwhile
-            for line in lines:
-                digest.update(line)
-            count += len(lines)
-            bar.update(task, advance=sum(map(len, lines)))
+    source = lines_of(paths)
+    while lines := list(itertools.islice(source, BATCH)):
+        pairs = [(key_of(count + number), line) for number, line in enumerate(lines, 1)]
+        client.put_many(pairs, timeout=PATIENCE)  # in order, each exactly once, whoever leads meanwhile
+        for line in lines:
+            digest.update(line)
+        count += len(lines)
+        bar.update(task, advance=sum(map(len, lines)))
     return count, digest.hexdigest()
 
 
@@ -80,7 +85,7 @@ def verify(client: quorate.Client, count: int, digest: str) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("file", type=Path)
+    parser.add_argument("file", type=Path, nargs="+")
     parser.add_argument("--url", default=os.environ.get("QUORATE_URL", HERE))
     options = parser.parse_args()
     out = Console(highlight=False, soft_wrap=True)
