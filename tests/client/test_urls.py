@@ -21,6 +21,7 @@ from quorate.errors import ConfigError
         ("quorate://h1?namespace=app/", Target(("h1:7400",), "app/")),
         ("quorate://h1?timeout=2.5&label=me", Target(("h1:7400",), timeout=2.5, label="me")),
         ("quorate://h1?near=no", Target(("h1:7400",), near=False)),
+        ("quorate://h1?follow=no", Target(("h1:7400",), follow=False)),
         (f"quorate://h1?cluster={'0f' * 16}", Target(("h1:7400",), cluster=b"\x0f" * 16)),
         ("unix:/run/q.sock", Target(("unix:/run/q.sock",))),
         ("unix:///run/q.sock?namespace=x", Target(("unix:/run/q.sock",), "x")),

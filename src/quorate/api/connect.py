@@ -21,7 +21,9 @@ def core_of(url: str | None, timeout: float | None) -> Core:
     from quorate.client.remote import Remote
     from quorate.client.remote_backend import RemoteBackend
 
-    remote = Remote(target.addresses, cluster=target.cluster, label=target.label, near=target.near)
+    remote = Remote(
+        target.addresses, cluster=target.cluster, label=target.label, near=target.near, follow=target.follow
+    )
     return Core(RemoteBackend(remote), prefix, limit)
 
 

@@ -59,8 +59,10 @@ def look(url: str | None, timeout: float) -> list[dict[str, Any]]:
                 waiting, pool.map(lambda address: _ask(address, timeout), waiting), strict=True
             ):
                 found[address] = one
-                names |= {id: name for id, name, _, _ in members}
-                known = {address for _, _, address, _ in members}
+                names |= {id: name for id, name, _, _ in members if name}
+                if "term" in one:
+                    names[one["id"]] = one["name"]
+                known = {address for _, _, address, _ in members if address}
                 found |= {each: {} for each in known if each not in found}
             waiting = [address for address, one in found.items() if not one]
     by_node: dict[Any, dict[str, Any]] = {}

@@ -24,7 +24,7 @@ VARIABLE: Final = "QUORATE_URL"
 """The environment variable that is read where no address is given."""
 
 FORM: Final = "quorate://host:7400,host:7400/namespace?timeout=5, or unix:/path/to/socket"
-OPTIONS: Final = ("cluster", "label", "namespace", "near", "timeout")
+OPTIONS: Final = ("cluster", "follow", "label", "namespace", "near", "timeout")
 LATER: Final = {"zookeeper": "ZooKeeper", "consul": "Consul", "etcd": "etcd"}
 WORDS: Final = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
 
@@ -34,7 +34,8 @@ class Target:
     """A cluster and how to use it. ``None`` where the URL says nothing.
 
     ``addresses`` as :func:`~quorate.runtime.addresses.parse_address` reads them; ``namespace`` is put before every key
-    and name; ``timeout`` is in seconds, ``cluster`` 16 bytes; ``near``: whether local reads have their own connection.
+    and name; ``timeout`` is in seconds, ``cluster`` 16 bytes; ``near``: whether local reads have their own connection;
+    ``follow``: whether other members than those named may be asked, which a look at one node does not want.
     """
 
     addresses: tuple[str, ...]
@@ -43,6 +44,7 @@ class Target:
     cluster: bytes | None = None
     label: str = ""
     near: bool = True
+    follow: bool = True
 
 
 def parse_url(url: str | None = None, *, environ: Mapping[str, str] | None = None) -> Target:
@@ -50,8 +52,8 @@ def parse_url(url: str | None = None, *, environ: Mapping[str, str] | None = Non
 
     Raises ConfigError, which says what to write instead.
 
-    >>> parse_url("quorate://db1,db2:7500/billing/")
-    Target(addresses=('db1:7400', 'db2:7500'), namespace='billing/', timeout=None, cluster=None, label='', near=True)
+    >>> parse_url("quorate://db1,db2:7500/billing/?near=no").addresses
+    ('db1:7400', 'db2:7500')
     >>> parse_url("unix:/run/a.sock,unix:/run/b.sock?timeout=2").addresses
     ('unix:/run/a.sock', 'unix:/run/b.sock')
     """
@@ -116,6 +118,7 @@ def _target(hosts: list[str], path: str, query: str, where: str) -> Target:
         _cluster(options["cluster"], where) if "cluster" in options else None,
         label,
         _switch("near", options.get("near", "yes"), where),
+        _switch("follow", options.get("follow", "yes"), where),
     )
 
 
