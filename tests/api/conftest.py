@@ -10,13 +10,16 @@ import pytest
 
 import quorate
 from api.faces import FACES, WAYS, client_of
+from runtime.clusters import PATIENT, free_sockets
 
 _numbers = itertools.count()
 
 
 @pytest.fixture(scope="package")
 def one_node() -> Iterator[quorate.Node]:
-    with quorate.Node("alone", durability="memory") as node:
+    (listener,) = free_sockets(1)
+    members = {"alone": f"127.0.0.1:{listener.getsockname()[1]}"}
+    with quorate.Node("alone", members=members, listen=listener, durability="memory", config=PATIENT) as node:
         node.wait_ready(30)
         yield node
 
@@ -24,7 +27,7 @@ def one_node() -> Iterator[quorate.Node]:
 @pytest.fixture(scope="package", params=[f"{way}-{face}" for way in WAYS for face in FACES])
 def whole_client(request: pytest.FixtureRequest, one_node: quorate.Node) -> Iterator[Any]:
     way, face = request.param.split("-")
-    with client_of(one_node, way, face) as client:
+    with client_of(one_node, f"quorate://{one_node.address}", way, face) as client:
         yield client
 
 

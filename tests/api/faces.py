@@ -11,7 +11,7 @@ from typing import Any
 import quorate
 import quorate.aio
 
-WAYS = ("embedded",)
+WAYS = ("embedded", "remote")
 FACES = ("threads", "asyncio")
 
 
@@ -92,17 +92,18 @@ def event_loop() -> Iterator[asyncio.AbstractEventLoop]:
 
 
 @contextmanager
-def client_of(node: quorate.Node, way: str, face: str) -> Iterator[Any]:
-    """A client of the node's cluster."""
-    assert way == "embedded"
+def client_of(node: quorate.Node, url: str, way: str, face: str) -> Iterator[Any]:
+    """A client of the node's cluster: ``embedded`` in it, or ``remote`` by its address; in threads or in asyncio."""
     if face == "threads":
-        with node.client() as client:
+        with node.client() if way == "embedded" else quorate.connect(url) as client:
             yield client
         return
     with event_loop() as loop:
 
         async def made() -> Any:
-            return quorate.aio.Client(node.client()._core)
+            if way == "embedded":
+                return quorate.aio.Client(node.client()._core)
+            return await quorate.aio.connect(url)
 
         with Driven(asyncio.run_coroutine_threadsafe(made(), loop).result(60), loop) as client:
             yield client

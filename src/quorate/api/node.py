@@ -90,6 +90,7 @@ class Node:
             members = {name: listen if isinstance(listen, str) else "unix:/nowhere"}
         if name not in members:
             raise ConfigError(f"members must name this node, {name!r}, with its address; they are {sorted(members)}")
+        self._address = members[name]
         if alone and listen is None:
             where: str | socket.socket | None = None
         else:
@@ -108,6 +109,11 @@ class Node:
     def name(self) -> str:
         """The name of this member."""
         return self._native.name
+
+    @property
+    def address(self) -> str:
+        """Where others find it, as the list of members says."""
+        return self._address
 
     @property
     def running(self) -> bool:
