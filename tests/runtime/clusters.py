@@ -46,7 +46,9 @@ class Cluster:
                 self.faults[name] = Faults()
             if path is not None:
                 storage = {"data_dir": path / name, "segment_bytes": 1 << 20, "faults": self.faults.get(name)}
-            self.nodes[name] = NativeNode(name, id, members, listen=listener, config=PATIENT, **storage, **settings)
+            self.nodes[name] = NativeNode(
+                name, id, members, listen=listener, **{"config": PATIENT, **storage, **settings}
+            )
 
     def __enter__(self) -> Cluster:
         for node in self.nodes.values():

@@ -39,7 +39,9 @@ def test_a_node_goes_on_from_its_backup_and_from_a_recovered_directory(tmp_path:
     made = json.loads(
         run("snapshot", "restore", tmp_path / "backup", tmp_path / "new" / "a", "--node", 1, "--name", "a", "--json")
     )
-    assert (made["from_index"], made["index"]) == (last, last + INDEX_GAP)
+    # A slow disk may cost the node its office, and then the entry of another term follows the write.
+    assert last <= made["from_index"] < went_on
+    assert made["index"] == made["from_index"] + INDEX_GAP
     serve(tmp_path / "new", "third", above=went_on + INDEX_GAP // 2)
     run("recover", "--force-new-cluster", "--yes", tmp_path / "old" / "a")
     serve(tmp_path / "old", "third", above=went_on + INDEX_GAP)

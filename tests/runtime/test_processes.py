@@ -21,10 +21,12 @@ WORKER = Path(__file__).with_name("worker.py")
 class Process:
     """One worker; :meth:`order` waits for its answer."""
 
-    def __init__(self, name: str, id: int, members: dict[int, tuple[str, str]], path: Path) -> None:
+    def __init__(
+        self, name: str, id: int, members: dict[int, tuple[str, str]], path: Path, settings: str = "{}"
+    ) -> None:
         table = json.dumps([[each, *members[each]] for each in members])
         self.name = name
-        self.command = [sys.executable, str(WORKER), name, str(id), table, str(path / name)]
+        self.command = [sys.executable, str(WORKER), name, str(id), table, str(path / name), settings]
         self.start()
 
     def start(self) -> None:

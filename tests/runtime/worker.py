@@ -1,6 +1,7 @@
 """A node in a process of its own, ordered about by lines on its standard input; each gets one line of JSON back.
 
-Run as ``python worker.py NAME ID MEMBERS DATA_DIR``; MEMBERS is JSON of [id, name, address].
+Run as ``python worker.py NAME ID MEMBERS DATA_DIR [SETTINGS]``; MEMBERS is JSON of [id, name, address], SETTINGS of a
+RaftConfig.
 """
 
 from __future__ import annotations
@@ -13,12 +14,16 @@ from typing import Any
 from quorate.config import RaftConfig
 from quorate.errors import QuorateError
 from quorate.runtime.node import NativeNode
+from quorate.storage import Faults
 from quorate.store import commands
 
 
 def hold_the_gil(seconds: float) -> None:
     """A C call that keeps the GIL, as a badly written extension does."""
     ctypes.PyDLL(None).usleep(int(seconds * 1e6))
+
+
+FAULTS = Faults()
 
 
 def obey(node: NativeNode, order: list[Any]) -> Any:
@@ -31,15 +36,35 @@ def obey(node: NativeNode, order: list[Any]) -> Any:
     if what == "hold":
         hold_the_gil(rest[0])
         return True
+    if what == "put_many":
+        first, count, size = rest
+        asked = [
+            node.propose(commands.put(f"key-{first + i:06}", f"{first + i:0{size}}"), timeout=30.0)
+            for i in range(count)
+        ]
+        return [each.wait()[0] for each in asked][-1]
+    if what == "slow":
+        FAULTS.slow(rest[0], seconds=rest[1], path=rest[2])
+        return True
+    if what == "quick":
+        FAULTS.clear()
+        return True
     assert what == "status"
     return node.status()
 
 
 def main() -> None:
-    name, id, members, data_dir = sys.argv[1:]
+    name, id, members, data_dir, *more = sys.argv[1:]
     table = {each[0]: (each[1], each[2]) for each in json.loads(members)}
-    patient = RaftConfig(election_timeout_min_ms=500, election_timeout_max_ms=1000)
-    with NativeNode(name, int(id), table, data_dir=data_dir, segment_bytes=1 << 20, config=patient) as node:
+    settings = {
+        "election_timeout_min_ms": 500,
+        "election_timeout_max_ms": 1000,
+        **(json.loads(more[0]) if more else {}),
+    }
+    config = RaftConfig(**settings)
+    with NativeNode(
+        name, int(id), table, data_dir=data_dir, segment_bytes=1 << 20, config=config, faults=FAULTS
+    ) as node:
         print(json.dumps("started"), flush=True)
         for line in sys.stdin:
             try:

@@ -11,6 +11,9 @@ cdef uint64_t requests_deadline(Loop *it) noexcept nogil
 cdef int requests_expire(Loop *it, uint64_t now) except -1 nogil
 cdef int proposals_placed(Loop *it, Update *update) except -1 nogil
 cdef int reads_answered(Loop *it, Update *update) except -1 nogil
+# A snapshot was installed up to Loop.applied: whose entry is in it cannot have its result any more, and who waits for a
+# change looks anew.
+cdef int requests_overtaken(Loop *it) except -1 nogil
 cdef int apply_entries(Loop *it, Update *update) except -1 nogil
 cdef int batch_refused(Loop *it, uint64_t id, uint8_t outcome) except -1 nogil
 cdef int forwarded_lost(Loop *it) except -1 nogil

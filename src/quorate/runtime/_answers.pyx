@@ -304,6 +304,18 @@ cdef int apply_entries(Loop *it, Update *update) except -1 nogil:
     return questions_applied(it)
 
 
+cdef int requests_overtaken(Loop *it) except -1 nogil:
+    cdef waiting_iterator at
+    sessions_applied(it)
+    while not it.waiting.empty():
+        at = it.waiting.begin()
+        if dereference(at).first > it.applied:
+            break
+        answer(it, dereference(at).second.request, OUTCOME_CONNECTION_LOST, 0)
+        it.waiting.erase(at)
+    return questions_applied(it)
+
+
 cdef void requests_stopped(Loop *it) noexcept nogil:
     """The loop has ended: answers everything that it was given."""
     cdef Request *request

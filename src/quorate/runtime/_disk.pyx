@@ -14,7 +14,7 @@ from libc.stddef cimport size_t
 from libc.stdint cimport uint64_t
 from libcpp cimport bool as cbool
 
-from quorate.raft._types cimport EntryRef, Update
+from quorate.raft._types cimport PERSISTED, EntryRef, Event, Update
 from quorate.runtime._disk cimport *
 from quorate.runtime._structs cimport *
 from quorate.storage._csrc cimport entry as log_entry
@@ -58,6 +58,8 @@ cdef int disk_write(Loop *it, Update *update) except -1 nogil:
             it.has_lazy = True
             it.lazy = update.hard_state
         return 0
+    if not update.has_hard_state and update.entries.empty():
+        return nothing_to_write(it, update)
     it.backlog.push_back(Writing())
     made = &it.backlog.back()
     made.ticket = update.ticket
@@ -68,6 +70,25 @@ cdef int disk_write(Loop *it, Update *update) except -1 nogil:
     made.entries.swap(update.entries)
     it.wanted_ticket = update.ticket
     return disk_push(it)
+
+
+cdef int nothing_to_write(Loop *it, const Update *update) except -1 nogil:
+    """A chunk of a snapshot alone, which goes to a file of its own: it counts as durable with what was written before it.
+
+    It may be lost in a crash all the same. Nothing relies on it before the whole snapshot is installed.
+    """
+    cdef Event event
+    it.wanted_ticket = update.ticket
+    if not it.backlog.empty():
+        it.backlog.back().ticket = update.ticket
+    elif not it.tickets.empty():
+        it.tickets.back().core = update.ticket
+    else:
+        it.durable_ticket = update.ticket
+        event.type = PERSISTED
+        event.ticket = update.ticket
+        it.own.push_back(event)
+    return 0
 
 
 cdef int disk_push(Loop *it) except -1 nogil:
@@ -104,11 +125,14 @@ cdef int disk_push(Loop *it) except -1 nogil:
             # Term and vote go in front of the entries of that term; a commit index not in front of what it speaks of.
             hard.commit = front.hard_state.commit if last else it.written_commit
             what.hard = &hard
-        what.base_kind = SUBMIT_NOTHING
+        what.base_kind = front.base_kind if first else SUBMIT_NOTHING
+        what.base.index = front.base_index
+        what.base.term = front.base_term
         what.entries = <const log_entry *>(front.entries.data() + front.taken)
         what.count = count
         what.first_index = front.first_index + front.taken
-        what.essential = False
+        # What makes the log shorter is written with the last room there is.
+        what.essential = front.base_kind != SUBMIT_NOTHING
         answer = wal_submit(wal, &what, &ticket)
         if answer == WAL_BUSY or answer == WAL_FULL:
             return 0

@@ -29,7 +29,6 @@ from quorate.raft._types cimport (
     MEMBERS_MAX,
     PERSISTED,
     RECEIVE,
-    SNAPSHOT_FAILED,
     TICK,
     UNREACHABLE,
     Core,
@@ -45,6 +44,18 @@ from quorate.runtime._loop cimport *
 from quorate.runtime._peers cimport *
 from quorate.runtime._questions cimport questions_clear, questions_deadline, questions_tick
 from quorate.runtime._sessions cimport *
+from quorate.runtime._snapshots cimport (
+    snapshots_applied,
+    snapshots_begin,
+    snapshots_busy,
+    snapshots_clear,
+    snapshots_publish,
+    snapshots_send,
+    snapshots_start,
+    snapshots_stop,
+    snapshots_take,
+    snapshots_turn,
+)
 from quorate.runtime._structs cimport *
 from quorate.store._state cimport StoreState
 
@@ -103,6 +114,8 @@ cdef int step(Loop *it, Event *event) except -1 nogil:
         disk_write(it, &update)
     # 2. What may leave at once, and what waits for everything handed to the disk so far.
     send_all(it, &update.messages)
+    if update.has_chunk:
+        snapshots_take(it, &update)
     if not update.messages_after.empty():
         if it.durable_ticket >= it.wanted_ticket:
             send_all(it, &update.messages_after)
@@ -115,10 +128,9 @@ cdef int step(Loop *it, Event *event) except -1 nogil:
         proposals_placed(it, &update)
     if not update.apply.empty():
         apply_entries(it, &update)
+        snapshots_applied(it, &update)
     if not update.reads.empty():
         reads_answered(it, &update)
-    if update.has_chunk and update.chunk.done:
-        snapshot_refused(it, update.chunk.index)
     if update.role != it.role or update.leader != it.leader or update.term != it.term:
         office_changed(it, &update)
     return 0
@@ -130,20 +142,12 @@ cdef int send_all(Loop *it, vector[Message] *messages) except -1 nogil:
     cdef int sent
     for i in range(messages.size()):
         if messages[0][i].type == INSTALL_SNAPSHOT:
-            continue  # there are no snapshots to send yet, so the core never asks for this
+            snapshots_send(it, &messages[0][i])  # once its bytes are read
+            continue
         sent = peers_send(&it.peers, &messages[0][i], now)
         if sent != PEERS_QUEUED and messages[0][i].type == FORWARD_PROPOSAL:
             # It never left this process, which proves that nothing was appended.
             batch_refused(it, messages[0][i].id, OUTCOME_OVERLOADED if sent == PEERS_FULL else OUTCOME_NO_LEADER)
-    return 0
-
-
-cdef int snapshot_refused(Loop *it, uint64_t index) except -1 nogil:
-    """This node cannot install snapshots yet; the core goes on without."""
-    cdef Event event
-    event.type = SNAPSHOT_FAILED
-    event.index = index
-    it.own.push_back(event)
     return 0
 
 
@@ -277,8 +281,8 @@ cdef int turn(Loop *it) except -1 nogil:
     due = min(min(due, requests_deadline(it)), min(questions_deadline(it), sessions_deadline(it)))
     due = max(min(due, clients_deadline(it)), clock_microseconds())
     # A loop that has too much to answer leaves the mailbox alone, until it is full and refuses.
-    busy = clients_busy(it) or not mailbox_sleeps(it.urgent) or it.applied_due or not it.own.empty()
-    busy = busy or peers_troubled(&it.peers) or (
+    busy = snapshots_busy(it) or clients_busy(it) or not mailbox_sleeps(it.urgent)
+    busy = busy or it.applied_due or not it.own.empty() or peers_troubled(&it.peers) or (
         requests_wanted(it) and (clients_asked(it) or not mailbox_sleeps(it.mail))
     )
     count = poller_wait(it.poll, events, EVENTS, 0 if busy or flag_get(&it.stopping) else due)
@@ -307,6 +311,7 @@ cdef int turn(Loop *it) except -1 nogil:
     take_requests(it, step)
     sessions_go(it, step)
     own_events(it)
+    snapshots_turn(it, step)
     if clock_microseconds() >= it.deadline:
         if count == EVENTS:
             return 0  # first everything that waits; the time comes right after
@@ -360,6 +365,7 @@ cdef int publish(Loop *it) except -1 nogil:
     status.log_entries = it.core.log.last_index - it.core.log.snapshot_index
     status.log_bytes = it.core.log.payload_bytes
     publish_followers(it.core, status)
+    snapshots_publish(it)
     pthread_mutex_unlock(&it.lock)
     return 0
 
@@ -391,6 +397,7 @@ cdef int live(Loop *it) except -1 nogil:
     peers_open(&it.peers)
     tick.type = TICK
     step(it, &tick)
+    snapshots_begin(it, step)
     while not flag_get(&it.stopping):
         turn(it)
     return 0
@@ -417,6 +424,7 @@ cdef void *run(void *context) noexcept nogil:
     requests_stopped(it)
     clients_close(it)
     disk_flush(it)
+    snapshots_stop(it)
     # Also of a node that failed: what the others see is a closed connection, and not a silence that they must wait out.
     peers_close(&it.peers)
     it.leader = 0
@@ -498,8 +506,11 @@ cdef int loop_start(Loop *it, const char *name) except -1:
         raise OSError(result, "the log's descriptor cannot be watched")
     sigfillset(&everything)
     pthread_sigmask(SIG_SETMASK, &everything, &before)
-    result = pthread_create(&it.thread, NULL, run, it)
-    pthread_sigmask(SIG_SETMASK, &before, NULL)
+    try:
+        snapshots_start(it)
+        result = pthread_create(&it.thread, NULL, run, it)
+    finally:
+        pthread_sigmask(SIG_SETMASK, &before, NULL)
     if result:
         raise OSError(result, "the thread of the node cannot be started")
     _quorate_name_thread(it.thread, name)
@@ -524,5 +535,6 @@ cdef void loop_clear(Loop *it) noexcept nogil:
     sink_free(&it.results)
     clients_close(it)
     questions_clear(it)
+    snapshots_clear(it)
     pthread_cond_destroy(&it.changed)
     pthread_mutex_destroy(&it.lock)

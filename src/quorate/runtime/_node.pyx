@@ -9,6 +9,7 @@ Knows nothing of addresses as people write them, and nothing of retries: node.py
 """
 
 import os
+import secrets
 import weakref
 
 cimport cython
@@ -37,6 +38,7 @@ from quorate.runtime._loop cimport *
 from quorate.runtime._peers cimport INCOMING_MAX, peers_close
 from quorate.runtime._requests cimport Pending, ask
 from quorate.runtime._sessions cimport PROCESSES_MAX
+from quorate.runtime._snapshots cimport snapshots_open, snapshots_status
 from quorate.runtime._structs cimport *
 from quorate.storage._log cimport Log
 from quorate.storage._replay cimport Replay
@@ -130,8 +132,12 @@ cdef RaftLog recovered_log(object storage):
     if meta is None:
         made = RaftLog()
     else:
+        term, index = storage.restart.base
+        if index > meta.index or index < meta.configuration_index:
+            # Which configuration was in force where the log begins is not known: without the tail, then.
+            term, index = meta.term, meta.index
         made = RaftLog(
-            snapshot_index=meta.index, snapshot_term=meta.term,
+            snapshot_index=index, snapshot_term=term,
             configuration=decode_configuration(meta.configuration, meta.configuration_index),
         )
     if log.recovered is None:
@@ -200,6 +206,9 @@ cdef class Running:
         loop.wal = self.log.wal
         loop.store = self.replica.store
         loop.applied = self.replica.store.applied_index
+        snapshots_open(loop, storage, config, seed)
+        # What a former life asked others must not be taken for this one's when they answer late.
+        loop.next_id = secrets.randbits(62) | 1
         loop.written_commit = storage.restart.hard_state[2]
         loop.term = loop.core.current_term
         loop.mail = mailbox_new(MAILBOX_ITEMS)
@@ -477,6 +486,7 @@ cdef class Running:
                 for each in range(seen.followers_count)
             },
             "sessions": seen.sessions,
+            "snapshot": snapshots_status(self.loop),
             "memory": {"resident": resident_bytes(), "log_bytes": seen.log_bytes, "log_entries": seen.log_entries},
             "turns": seen.turns,
             "steps": seen.steps,

@@ -414,6 +414,9 @@ cdef extern from "quorate/runtime/completions.hpp" namespace "quorate" nogil:
         cbool has_hard_state
         HardState hard_state
         uint64_t ticket
+        int base_kind
+        uint64_t base_index
+        uint64_t base_term
         uint64_t first_index
         size_t taken
         vector[EntryRef] entries
@@ -520,6 +523,7 @@ cdef extern from "quorate/runtime/completions.hpp" namespace "quorate" nogil:
         pthread_mutex_t lock
         pthread_cond_t changed
         Figures status
+        void *snapshots
         uint8_t failure
         Loop()
 

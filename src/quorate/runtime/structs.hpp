@@ -191,7 +191,9 @@ struct Waiting {
 struct Writing {
     bool has_hard_state = false;
     HardState hard_state;
-    uint64_t ticket = 0;        /* the core's */
+    uint64_t ticket = 0;        /* the core's; 0: of none of its updates */
+    int base_kind = 0;          /* of storage: SUBMIT_NOTHING, SUBMIT_BASE, SUBMIT_RESET */
+    uint64_t base_index = 0, base_term = 0;
     uint64_t first_index = 0;
     size_t taken = 0;           /* entries that the log has */
     std::vector<EntryRef> entries;
@@ -289,6 +291,7 @@ struct Loop {
     uint64_t term = 0, leader = 0;
     uint64_t steps = 0, elections = 0, leader_changes = 0;
     std::deque<Event> own;      /* events that duties brought about */
+    void *snapshots = nullptr;  /* a Snapshots (snapshots.hpp) */
 
     /* Shared; under `lock`. */
     pthread_mutex_t lock;

@@ -152,6 +152,13 @@ class Snapshots:
             remove_file(path, self.faults)
         return gone
 
+    def clean(self, index: int) -> list[str]:
+        """Deletes snapshots older than ``index``, and what a killed process left unfinished. Returns the files."""
+        gone = [path for at, _, path in self._files("snap") if at < index] + [path for *_, path in self._files("part")]
+        for path in gone:
+            remove_file(path, self.faults)
+        return gone
+
     def list(self) -> list[tuple[int, int]]:
         """(term, index) of the finished snapshots, oldest first. Whether they are whole is seen on opening."""
         if self.directory is None:

@@ -1,6 +1,6 @@
 # The store as canonical bytes, and back.
 
-from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libcpp.unordered_map cimport unordered_map
 
 from quorate.store._csrc cimport forest_hold, item, sink, tree_cursor, tree_version
@@ -39,7 +39,7 @@ cdef struct SnapshotReader:
 # Publishes what was applied and keeps it. NULL with an exception if too many snapshots are held already.
 cdef SnapshotWriter *snapshot_begin(StoreState *it) except NULL nogil
 # Fills up to `capacity` bytes; 0 at the end.
-cdef size_t snapshot_read(SnapshotWriter *it, uint8_t *out, size_t capacity) except? 0 nogil
+cdef int64_t snapshot_read(SnapshotWriter *it, uint8_t *out, size_t capacity) except -1 nogil
 # The index that it stands for.
 cdef uint64_t snapshot_index(const SnapshotWriter *it) noexcept nogil
 # Gives the version back; from any thread, at any time.

@@ -16,7 +16,7 @@ that it depends on, which come before it. Knows nothing of files or checksums.
 """
 
 from cython.operator cimport dereference
-from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp, memcpy, memmove
 from libcpp.unordered_map cimport unordered_map
@@ -135,7 +135,7 @@ cdef int write_next(SnapshotWriter *it) except -1 nogil:
     return 0
 
 
-cdef size_t snapshot_read(SnapshotWriter *it, uint8_t *out, size_t capacity) except? 0 nogil:
+cdef int64_t snapshot_read(SnapshotWriter *it, uint8_t *out, size_t capacity) except -1 nogil:
     cdef size_t given = 0
     cdef size_t some
     while given < capacity:
@@ -151,7 +151,7 @@ cdef size_t snapshot_read(SnapshotWriter *it, uint8_t *out, size_t capacity) exc
         it.taken += some
         given += some
     it.written += given
-    return given
+    return <int64_t> given
 
 
 cdef void snapshot_end(SnapshotWriter *it) noexcept nogil:
@@ -197,7 +197,7 @@ cdef void restore_free(SnapshotReader *it) noexcept nogil:
         free(it)
 
 
-cdef size_t read_head(SnapshotReader *it, const uint8_t *at, size_t left) except? 0 nogil:
+cdef int64_t read_head(SnapshotReader *it, const uint8_t *at, size_t left) except -1 nogil:
     """Bytes of the head, or 0 if it is not all there."""
     cdef StoreState *store = it.store
     cdef uint32_t limits
@@ -236,7 +236,7 @@ cdef size_t read_head(SnapshotReader *it, const uint8_t *at, size_t left) except
         no_memory()
     forest_write_at(store.trees, store.applied_index)
     it.begun = True
-    return HEAD_FIXED + 8 * <size_t> limits + 4 + membership
+    return HEAD_FIXED + 8 * <int64_t> limits + 4 + membership
 
 
 cdef const char *check_result(SnapshotReader *it, const item *row) noexcept nogil:
@@ -358,7 +358,7 @@ cdef int take_row(SnapshotReader *it, uint32_t table, item *row) except -1 nogil
     return 0
 
 
-cdef size_t read_row(SnapshotReader *it, const uint8_t *at, size_t left) except? 0 nogil:
+cdef int64_t read_row(SnapshotReader *it, const uint8_t *at, size_t left) except -1 nogil:
     """Bytes of the next row or of the end, or 0 if it is not all there."""
     cdef uint32_t table
     cdef uint32_t section
@@ -409,12 +409,12 @@ cdef size_t read_row(SnapshotReader *it, const uint8_t *at, size_t left) except?
         row.version = load_le64(at + 23)
         row.session = load_le64(at + 31)
     take_row(it, table, row)
-    return total
+    return <int64_t> total
 
 
 cdef int restore_feed(SnapshotReader *it, const uint8_t *bytes, size_t length) except -1 nogil:
     cdef size_t place = 0
-    cdef size_t some
+    cdef int64_t some
     if sink_put(&it.pending, bytes, length) < 0:
         no_memory()
     while True:

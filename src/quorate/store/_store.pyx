@@ -7,7 +7,7 @@ A lock stands for the one thread on which a runtime applies entries; reading goe
 
 cimport cython
 from cpython.bytes cimport PyBytes_FromStringAndSize
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libcpp.vector cimport vector
 
@@ -322,7 +322,7 @@ cdef class Snapshot:
     def read(self, size_t size=1 << 20) -> bytes:
         """The next bytes, empty at the end."""
         cdef uint8_t *out
-        cdef size_t length
+        cdef int64_t length
         with self.lock:
             if self.writer == NULL:
                 raise InvalidArgument("the snapshot is closed")
