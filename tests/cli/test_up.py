@@ -95,17 +95,18 @@ def test_a_node_that_does_not_stay_ends_the_command(tmp_path: Path) -> None:
 
 def test_a_command_finds_the_cluster_and_its_exit_code_is_ours(tmp_path: Path) -> None:
     code = "import os, sys; print(os.environ['QUORATE_URL']); sys.exit(7)"
-    with Command("up", "--nodes", "1", "--port", "0", "--", sys.executable, "-c", code, cwd=tmp_path) as command:
+    with Command("up", "--nodes", "1", "--", sys.executable, "-c", code, cwd=tmp_path) as command:
         command.line("node a leads")
         assert command.line("quorate://127.0.0.1:").startswith("quorate://")
         command.line("all nodes are stopped")
         assert command.process.wait() == 7
     code = "import os; os.kill(os.getpid(), 9)"
-    with Command("up", "--", sys.executable, "-c", code, cwd=tmp_path) as command:
+    with Command("up", "--nodes", "1", "--", sys.executable, "-c", code, cwd=tmp_path) as command:
         assert command.process.wait() == 128 + 9
-    with Command("up", "--", "./no-such-command", cwd=tmp_path) as command:
+    with Command("up", "--nodes", "1", "--", "./no-such-command", cwd=tmp_path) as command:
         command.line("./no-such-command cannot be run: No such file or directory")
         assert command.process.wait() == 2
+    assert list(tmp_path.iterdir()) == []  # the directories were temporary
 
 
 def refused(*arguments: str) -> str:

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -32,19 +33,19 @@ DIRECTORY: Final = "quorate-data"
     "--nodes", type=click.IntRange(1, len(NAMES)), help="How many.  [default: 3, or what DIR has]", metavar="N"
 )
 @click.option(
-    "--dir", "directory", type=click.Path(path_type=Path), default=DIRECTORY, show_default=True,
-    help="Where their data lies; a second start goes on with it.",
+    "--dir", "directory", type=click.Path(path_type=Path),
+    help=f"Where their data lies; a second start goes on with it.  [default: {DIRECTORY}; temporary for a COMMAND]",
 )  # fmt: skip
 @click.option(
     "--port", type=click.IntRange(0, 65535), metavar="PORT",
-    help="Of the first node; the others follow. 0: any.  [default: 7400, or what DIR has]",
+    help="Of the first node; the others follow. 0: any.  [default: 7400, or what DIR has; for a COMMAND any]",
 )  # fmt: skip
 @click.option("--raft", type=RaftOption(), multiple=True, help="A setting of the protocol, as heartbeat_ms=100.")
 @click.option("--json", "as_json", is_flag=True, help="Print what happens as JSON, one object a line.")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 def up(
     nodes: int | None,
-    directory: Path,
+    directory: Path | None,
     port: int | None,
     raft: tuple[tuple[str, Any], ...],
     as_json: bool,
@@ -60,8 +61,17 @@ def up(
     Exit codes: 0 ended by Ctrl-C or SIGTERM; 1 a node does not stay, and its last words are shown; 2 port, directory or
     options cannot work. With a COMMAND: its exit code, or 128 and the signal that ended it.
     """
+    with contextlib.ExitStack() as own:
+        if command and directory is None:
+            directory = Path(own.enter_context(tempfile.TemporaryDirectory(prefix="quorate-")))
+            port = port or 0
+        code = _up(command, Home(directory or Path(DIRECTORY), nodes=nodes, port=port), raft, as_json)
+    raise SystemExit(code)
+
+
+def _up(command: tuple[str, ...], home: Home, raft: tuple[tuple[str, Any], ...], as_json: bool) -> int:
     code = 0
-    with Home(directory, nodes=nodes, port=port) as home, _stopping():
+    with home, _stopping():
         show: Json | Lines | Picture
         if as_json:
             show = Json(home)
@@ -81,7 +91,7 @@ def up(
                     running.turn()
                     show.refresh()
         show.tell("stopped")
-    raise SystemExit(code)
+    return code
 
 
 def _run(command: tuple[str, ...], home: Home, running: Nodes) -> int:
