@@ -101,7 +101,7 @@ def test_every_kind_of_question_on_every_node(cluster: Cluster) -> None:
             assert waited.outcome == DONE
             status = questions.decode_status(client.answer(client.ask(Kind.STATUS)).result)
             assert status["name"] == node.name
-            assert status["clients"]["connected"] == 1
+            assert status["clients"]["connected"] >= 1
 
 
 def test_many_questions_in_one_piece_are_one_step_and_answered_in_one_piece(leader: NativeNode) -> None:
@@ -166,7 +166,7 @@ def test_a_hello_that_is_refused(leader: NativeNode, said: bytes, counter: str, 
         assert found is not None
         assert found.reason == reason
         assert found.text
-    assert count(leader, counter) == before + 1
+    until(lambda: count(leader, counter) == before + 1)
 
 
 NONSENSE = {
@@ -191,7 +191,7 @@ def test_nonsense_ends_the_connection_and_nothing_else(leader: NativeNode, said:
         client.welcome()
         client.send(said)
         client.over()
-        assert count(leader, counter) == before + 1
+        until(lambda: count(leader, counter) == before + 1)
         assert other.answer(other.ask(Kind.PROPOSE, commands.put("k", "v"))).outcome == DONE
 
 
@@ -228,7 +228,7 @@ def test_one_client_too_many_is_told_to_go_elsewhere(alone: NativeNode) -> None:
             found = more.over()
             assert found is not None
             assert found.reason == 3
-        assert count(alone, "turned_away") == 1
+        until(lambda: count(alone, "turned_away") == 1)
         clients.pop().socket.close()
         until(lambda: count(alone, "connected") == 2)
         with WireClient(alone) as again:
@@ -246,7 +246,7 @@ def test_what_a_closed_connection_asked_is_let_go_of(leader: NativeNode) -> None
         client.send(b"".join(ask_frame(id, Kind.WATCH, body, patience=3000) for id in range(1, 2001)))
         until(lambda: parked(leader) == 2000)
     until(lambda: parked(leader) == 0)
-    assert count(leader, "connected") == 0
+    until(lambda: count(leader, "connected") == 0)
 
 
 def test_a_client_with_too_many_questions_waits_until_some_are_answered(leader: NativeNode) -> None:
@@ -255,8 +255,8 @@ def test_a_client_with_too_many_questions_waits_until_some_are_answered(leader: 
     with WireClient(leader) as client, WireClient(leader) as other:
         for start in range(1, 10_001, 500):
             client.send(b"".join(ask_frame(id, Kind.WATCH, body) for id in range(start, start + 500)))
-        until(lambda: count(leader, "stalled") == before + 1)
-        assert parked(leader) == 8192
+        until(lambda: count(leader, "stalled") > before)
+        until(lambda: parked(leader) == 8192)
         other.answer(other.ask(Kind.PROPOSE, commands.put("stall/x", "now")))
         for id in range(1, 10_001):
             assert len(questions.decode_watch(client.answer(id).result).events) == 1
@@ -384,7 +384,7 @@ def test_the_rest_of_a_frame_has_to_come(leader: NativeNode) -> None:
         client.send(frame(KIND_ASK, bytes(100))[:50])
         found = client.over()
         assert found is not None
-    assert count(leader, "slow") == before + 1
+    until(lambda: count(leader, "slow") == before + 1)
 
 
 def test_the_numbers_of_the_outcomes() -> None:
