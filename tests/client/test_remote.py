@@ -408,7 +408,7 @@ def test_all_nodes_go_away_and_come_back(nodes: list[FakeNode], remote: Remote) 
     for node in nodes:
         node.again()
     assert put.wait() == (7, None)
-    assert remote.connected
+    until(lambda: remote.connected, LONG)
 
 
 # Bounds

@@ -12,9 +12,13 @@ cdef enum:
 # Takes a request in; the loop's reference goes with it.
 cdef int ask_begin(Engine *it, Request *request) except -1 nogil
 cdef bint asks_wanted(Engine *it) noexcept nogil
-cdef int asks_take(Engine *it) except -1 nogil
+cdef int asks_take(Engine *it, uint64_t now) except -1 nogil
 # Sends what waits and can go.
 cdef int asks_pump(Engine *it, uint64_t now) except -1 nogil
+# Lanes: tells them where the leader is, and lets them send.
+cdef int lanes_turn(Engine *it, uint64_t now) except -1 nogil
+# When lanes have something to do; at once if they wait for nothing.
+cdef uint64_t lanes_due(Engine *it) noexcept nogil
 cdef int ask_answered(Engine *it, uint32_t slot, const frame *found, uint64_t now) except -1 nogil
 # The link ended: what its asks become.
 cdef int asks_lost(Engine *it, uint32_t slot, uint64_t now) except -1 nogil

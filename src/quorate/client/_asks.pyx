@@ -1,5 +1,5 @@
 # distutils: language = c++
-# distutils: sources = csrc/buffer.c csrc/mailbox.c csrc/frame.c csrc/crc32c.c
+# distutils: sources = csrc/buffer.c csrc/mailbox.c csrc/frame.c csrc/crc32c.c csrc/poller.c
 """The way of a question of a client: out of the mailbox, to the right node, and again to another one where that is safe.
 
 What may be concluded is exact (DESIGN §9). Of a question whose last byte was not written to a socket, no node has the whole
@@ -18,6 +18,15 @@ from quorate.client._asks cimport *
 from quorate.client._links cimport *
 from quorate.client._structs cimport *
 from quorate.raft._types cimport buffer, buffer_from
+from quorate.runtime._lanes cimport (
+    REQUEST_LANE_OPEN,
+    lanes_connected,
+    lanes_deadline,
+    lanes_ready,
+    lanes_run,
+    lanes_stopped,
+    lanes_take,
+)
 from quorate.runtime._requests cimport request_answer
 from quorate.runtime._structs cimport (
     FRAME_HEADER,
@@ -35,12 +44,14 @@ from quorate.runtime._structs cimport (
     OUTCOME_UNREACHABLE,
     REQUEST_AWAIT,
     REQUEST_MEMBERS,
+    REQUEST_PROPOSE,
     REQUEST_QUERY,
     REQUEST_READ,
     REQUEST_RENEW,
     REQUEST_STATUS,
     REQUEST_WATCH,
     Request,
+    clock_microseconds,
     frame_encode,
     frame_part,
     load_le64,
@@ -138,13 +149,16 @@ cdef bint asks_wanted(Engine *it) noexcept nogil:
     return it.figures.parked + it.figures.in_flight < ASKS_MAX
 
 
-cdef int asks_take(Engine *it) except -1 nogil:
+cdef int asks_take(Engine *it, uint64_t now) except -1 nogil:
     cdef Request *request
     while asks_wanted(it):
         request = <Request *>mailbox_take(it.mail)
         if request == NULL:
             return 0
-        ask_begin(it, request)
+        if request.kind >= REQUEST_LANE_OPEN:
+            lanes_take(it.lanes, request, now)
+        else:
+            ask_begin(it, request)
     return 0
 
 
@@ -153,12 +167,15 @@ cdef int asks_take(Engine *it) except -1 nogil:
 
 cdef int route_link(Engine *it, uint8_t route, uint64_t now) noexcept nogil:
     """Where a question of this kind goes now; -1: it waits."""
-    cdef int slot
-    cdef size_t i
     if it.hold_until[route] > now:
         return -1
-    if route == ROUTE_NEAR:
-        return it.near_link
+    return it.near_link if route == ROUTE_NEAR else leader_link(it, now)
+
+
+cdef int leader_link(Engine *it, uint64_t now) noexcept nogil:
+    """The way to the leader, or -1."""
+    cdef int slot
+    cdef size_t i
     if it.leader:
         slot = node_link(it, it.leader)
         if slot >= 0:
@@ -215,19 +232,21 @@ cdef int ask_send(Engine *it, uint32_t number, uint32_t slot, uint64_t now) exce
     return link_queue(it, slot)
 
 
+cdef inline bint has_room(const Link *link) noexcept nogil:
+    return link.in_flight < LINK_ASKS_MAX and link.out.size() - link.sent < OUTPUT_MAX
+
+
 cdef int asks_pump(Engine *it, uint64_t now) except -1 nogil:
     cdef uint8_t route
     cdef uint64_t id
     cdef Ask *ask
-    cdef Link *link
     cdef int slot
     for route in range(ROUTES):
         if it.parked[route].empty():
             continue
         slot = route_link(it, route, now)
         while slot >= 0 and not it.parked[route].empty():
-            link = &it.links[slot]
-            if link.in_flight >= LINK_ASKS_MAX or link.out.size() - link.sent >= OUTPUT_MAX:
+            if not has_room(&it.links[slot]):
                 break
             id = it.parked[route].front()
             it.parked[route].pop_front()
@@ -237,6 +256,53 @@ cdef int asks_pump(Engine *it, uint64_t now) except -1 nogil:
             it.figures.parked -= 1
             ask_send(it, <uint32_t>(id & ((1 << SLOT_BITS) - 1)), slot, now)
     return 0
+
+
+# Lanes -------------------------------------------------------------------------------------------------------------------
+
+
+cdef int lane_sends(void *context, Request *request) except -1 nogil:
+    """The driver of lanes. What they send waits nowhere: they know themselves what to send again, and in which order."""
+    cdef Engine *it = <Engine *>context
+    cdef uint32_t number
+    cdef Ask *ask
+    if it.lanes_link < 0 or not has_room(&it.links[it.lanes_link]):
+        return 0
+    number = <uint32_t>ask_new(it)
+    ask = &it.asks[number]
+    ask.request = request
+    ask.kind = request.kind
+    ask.route = ROUTE_LEADER
+    ask.expires_at = request.expires_at
+    it.expiry_at = min(it.expiry_at, ask.expires_at)
+    it.figures.asked += 1
+    ask_send(it, number, <uint32_t>it.lanes_link, clock_microseconds())
+    return 1
+
+
+cdef int lanes_turn(Engine *it, uint64_t now) except -1 nogil:
+    cdef int slot = leader_link(it, now)
+    if slot < 0:
+        if it.lanes_link >= 0:
+            it.lanes_link = -1
+            lanes_connected(it.lanes, False, now)
+    elif (slot != it.lanes_link or it.links[slot].generation != it.lanes_generation or it.leader != it.lanes_leader
+            or it.term != it.lanes_term):
+        # What went another way may never be answered.
+        it.lanes_link = slot
+        it.lanes_generation = it.links[slot].generation
+        it.lanes_leader = it.leader
+        it.lanes_term = it.term
+        lanes_connected(it.lanes, True, now)
+    it.driver.context = it
+    it.driver.send = lane_sends
+    return lanes_run(it.lanes, &it.driver, now)
+
+
+cdef uint64_t lanes_due(Engine *it) noexcept nogil:
+    if it.lanes_link >= 0 and lanes_ready(it.lanes) and has_room(&it.links[it.lanes_link]):
+        return 0
+    return lanes_deadline(it.lanes)
 
 
 # Back --------------------------------------------------------------------------------------------------------------------
@@ -278,6 +344,11 @@ cdef int park(Engine *it, uint32_t number) except -1 nogil:
     return 0
 
 
+cdef inline bint of_a_lane(const Ask *ask) noexcept nogil:
+    """Its lane decides when, and behind what, it is sent again."""
+    return ask.kind == REQUEST_PROPOSE and ask.request != NULL and ask.request.then != NULL
+
+
 cdef bint refused_for_now(uint8_t outcome) noexcept nogil:
     """A node proved that it did not happen, and another one, or the same one later, may do it."""
     return outcome in (
@@ -313,18 +384,21 @@ cdef int ask_answered(Engine *it, uint32_t slot, const frame *found, uint64_t no
     if outcome == OUTCOME_DONE:
         if ask.kind != REQUEST_STATUS and ask.kind != REQUEST_MEMBERS and index > it.seen:
             it.seen = index
+        if ask.route == ROUTE_LEADER:
+            it.doubted = False
         if found.length > ANSWER_HEAD and ask.request != NULL:
             result = buffer_from(at + ANSWER_HEAD, found.length - ANSWER_HEAD)
             if result == NULL:
                 return finish(it, number, OUTCOME_CONNECTION_LOST, 0, NULL)
         return finish(it, number, outcome, index, result)
-    if refused_for_now(outcome) and ask.request != NULL:
+    if refused_for_now(outcome) and ask.request != NULL and not of_a_lane(ask):
         ask.refusal = OUTCOME_NO_LEADER if outcome == OUTCOME_STOPPED_BEFORE else outcome
         if not there:
             return finish(it, number, ask.refusal, 0, NULL)
         # An answer from before the newest news says nothing of now.
         if ask.route == ROUTE_NEAR or (term >= it.term and (it.leader == leader or leader == 0)):
             it.hold_until[ask.route] = max(it.hold_until[ask.route], now + HOLD)
+            it.doubted = it.doubted or ask.route == ROUTE_LEADER
         return park(it, number)
     if outcome in (OUTCOME_CONNECTION_LOST, OUTCOME_STOPPED_AFTER) and ask.request != NULL and changes_nothing(ask.kind) and there:
         ask.refusal = OUTCOME_NO_LEADER
@@ -340,6 +414,7 @@ cdef int asks_lost(Engine *it, uint32_t slot, uint64_t now) except -1 nogil:
     cdef size_t i
     cdef Ask *ask
     it.figures.lost += 1
+    it.doubted = it.doubted or it.links[slot].node == it.leader
     if it.links[slot].in_flight == 0:
         return 0
     for i in range(it.asks.size()):
@@ -349,8 +424,10 @@ cdef int asks_lost(Engine *it, uint32_t slot, uint64_t now) except -1 nogil:
         unlink(it, ask)
         if ask.request == NULL:
             finish(it, i, OUTCOME_CONNECTION_LOST, 0, NULL)
-        elif written < ask.ends_at or changes_nothing(ask.kind):
+        elif changes_nothing(ask.kind) or (written < ask.ends_at and not of_a_lane(ask)):
             park(it, i)
+        elif written < ask.ends_at:
+            finish(it, i, OUTCOME_UNREACHABLE, 0, NULL)
         else:
             finish(it, i, OUTCOME_CONNECTION_LOST, 0, NULL)
     return 0
@@ -479,8 +556,12 @@ cdef void asks_stopped(Engine *it) noexcept nogil:
             else OUTCOME_STOPPED_BEFORE, 0, it.term, it.leader, NULL,
         )
     it.asks.clear()
+    lanes_stopped(it.lanes)
     while True:
         request = <Request *>mailbox_take(it.mail)
         if request == NULL:
             return
-        request_answer(request, OUTCOME_STOPPED_BEFORE, 0, it.term, it.leader, NULL)
+        if request.kind < REQUEST_LANE_OPEN:
+            request_answer(request, OUTCOME_STOPPED_BEFORE, 0, it.term, it.leader, NULL)
+        elif lanes_take(it.lanes, request, 0) < 0:
+            return  # a lane that has stopped only refuses, which cannot fail

@@ -16,6 +16,17 @@ from quorate.client._asks cimport *
 from quorate.client._engine cimport *
 from quorate.client._links cimport *
 from quorate.client._structs cimport *
+from quorate.runtime._lanes cimport lanes_free, lanes_new
+from quorate.runtime._notices cimport (
+    ENGINE_CONNECTED,
+    ENGINE_STOPPED,
+    ENGINE_SUSPENDED,
+    NOTICE_LEADER,
+    NOTICE_STATE,
+    notice,
+    notices_free,
+    notices_new,
+)
 from quorate.runtime._structs cimport (
     CLOCK_MONOTONIC,
     SIG_SETMASK,
@@ -106,7 +117,7 @@ cdef int receive_from(Engine *it, uint32_t slot, uint64_t now) except -1 nogil:
 cdef int turn(Engine *it) except -1 nogil:
     cdef poller_event[EVENTS] events
     cdef uint64_t now = clock_microseconds()
-    cdef uint64_t due = min(asks_deadline(it, now), it.due)
+    cdef uint64_t due = min(min(asks_deadline(it, now), it.due), lanes_due(it))
     cdef int count, i, slot
     cdef bint busy = asks_wanted(it) and not mailbox_sleeps(it.mail)
     count = poller_wait(it.poll, events, EVENTS, 0 if busy or flag_get(&it.stopping) else due)
@@ -119,10 +130,11 @@ cdef int turn(Engine *it) except -1 nogil:
         slot = links_ready(it, events[i].token, events[i].ready, now)
         if slot >= 0:
             receive_from(it, slot, now)
-    asks_take(it)
+    asks_take(it, now)
     asks_expire(it, now)
     it.due = min(asks_watch(it, now), places_tick(it, now))
     asks_pump(it, now)
+    lanes_turn(it, now)
     links_flush(it, now)
     return publish(it)
 
@@ -130,6 +142,7 @@ cdef int turn(Engine *it) except -1 nogil:
 cdef int publish(Engine *it) except -1 nogil:
     """What others may see of the engine."""
     cdef EngineTold *told = &it.told
+    cdef uint64_t leader, term
     cdef bint connected
     cdef int i
     it.figures.turns += 1
@@ -139,15 +152,28 @@ cdef int publish(Engine *it) except -1 nogil:
         if it.links[i].state == LINK_OPEN:
             it.figures.links += 1
             it.figures.output_bytes += it.links[i].out.size() - it.links[i].sent
-    connected = it.leader != 0 and it.figures.links > 0
+    it.figures.lanes = it.lanes.all.size()
+    it.figures.lane_commands = it.lanes.queued
+    it.figures.lane_sent = it.lanes.sent
+    it.figures.lane_again = it.lanes.again
+    it.figures.lanes_lost = it.lanes.lost
+    it.figures.lanes_renewed = it.lanes.renewed
+    connected = it.leader != 0 and it.figures.links > 0 and not it.doubted
     pthread_mutex_lock(&it.lock)
     told.figures = it.figures
     told.seen = it.seen
+    leader = told.leader
+    term = told.term
     if it.news or connected != told.connected:
         it.news = False
         tell(it, connected)
         pthread_cond_broadcast(&it.changed)
     pthread_mutex_unlock(&it.lock)
+    if it.leader != leader or it.term != term:
+        notice(it.notices, NOTICE_LEADER, it.leader, it.term)
+    if connected != it.was_connected:
+        it.was_connected = connected
+        notice(it.notices, NOTICE_STATE, ENGINE_CONNECTED if connected else ENGINE_SUSPENDED, 0)
     return 0
 
 
@@ -198,6 +224,7 @@ cdef void *run(void *context) noexcept nogil:
     mailbox_close(it.mail)
     asks_stopped(it)
     links_close(it)
+    notice(it.notices, NOTICE_STATE, ENGINE_STOPPED, 0)
     pthread_mutex_lock(&it.lock)
     it.told.connected = False
     it.told.linked.clear()
@@ -254,6 +281,8 @@ cdef int engine_prepare(Engine *it) except -1:
     cdef pthread_condattr_t attributes
     it.links.resize(LINKS)
     it.places.reserve(PLACES_MAX)
+    it.notices = notices_new()
+    it.lanes = lanes_new(it.notices, it.random)
     pthread_mutex_init(&it.lock, NULL)
     pthread_condattr_init(&attributes)
     pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC)
@@ -289,5 +318,7 @@ cdef void engine_stop(Engine *it) noexcept nogil:
 
 cdef void engine_clear(Engine *it) noexcept nogil:
     links_close(it)
+    lanes_free(it.lanes)
+    notices_free(it.notices)
     pthread_cond_destroy(&it.changed)
     pthread_mutex_destroy(&it.lock)

@@ -372,6 +372,7 @@ cdef int office_news(Engine *it, uint64_t leader, uint64_t term, uint64_t teller
         it.figures.leader_changes += 1
     it.leader = leader
     it.term = term
+    it.doubted = False
     memset(it.hold_until, 0, ROUTES * sizeof(uint64_t))
     it.news = True
     return 1
@@ -485,6 +486,8 @@ cdef int take_welcome(Engine *it, uint32_t slot, const frame *found, uint64_t no
     place = &it.places[link.place]
     place.trouble.kind = TROUBLE_NONE
     place.next = place.found.size()
+    if link.node == it.leader:
+        it.doubted = False
     it.figures.connected += 1
     it.news = True
     return 0

@@ -20,6 +20,8 @@ from quorate.client._engine cimport *
 from quorate.client._links cimport PLACES_MAX, place_add
 from quorate.client._structs cimport *
 from quorate.raft._types cimport ENTRY_BYTES_MAX, buffer, buffer_from
+from quorate.runtime._lane cimport lane_error, lane_open
+from quorate.runtime._notices cimport notices_wait
 from quorate.runtime._requests cimport Pending, ask
 from quorate.runtime._structs cimport (
     CLOCK_MONOTONIC,
@@ -35,11 +37,9 @@ from quorate.runtime._structs cimport (
     OUTCOME_STOPPED_BEFORE,
     OUTCOME_TRANSFERRING,
     OUTCOME_UNREACHABLE,
-    REQUEST_AWAIT,
     REQUEST_PROPOSE,
     REQUEST_READ,
     REQUEST_TRANSFER,
-    REQUEST_WATCH,
     clock_gettime,
     clock_microseconds,
     flag_get,
@@ -82,8 +82,7 @@ cdef enum:
     MAILBOX_ITEMS = 32768
     DESCRIPTORS = 32
 
-cdef double LATE_SECONDS = 1.0    # the engine answers in time; this is for a process that was paused
-cdef double POLL_SECONDS = 5.0    # how late the end of a long poll may be
+cdef double LATE_SECONDS = 1.0  # the engine answers in time; this is for a process that was paused
 
 _running = weakref.WeakSet()  # handles whose thread runs, for the end of the interpreter and for forked children
 
@@ -166,12 +165,13 @@ cdef class Remote:
             raise InvalidArgument(f"a cluster id has 16 bytes, not {cluster!r}")
         self.addresses = tuple(str(each) for each in parsed)
         self.label = encoded.decode(errors="replace")
+        nonce = os.urandom(16)
         self.it = it = new Engine()
+        it.random = int.from_bytes(nonce[:8], "little") | 1
         engine_prepare(it)
         it.pid = getpid()
         it.near_wanted = near
         it.follow = follow
-        nonce = os.urandom(16)
         hello = (bytes([CLIENT_VERSION]) + (cluster or bytes(16)) + nonce + os.getpid().to_bytes(4, "little")
                  + process_started().to_bytes(8, "little") + bytes([len(encoded)]) + encoded)
         it.hello.resize(len(hello))
@@ -179,7 +179,6 @@ cdef class Remote:
         if cluster is not None:
             memcpy(it.cluster, <const char *>(<bytes>cluster), 16)
             it.cluster_known = True
-        it.random = int.from_bytes(nonce[:8], "little") | 1
         # Each client begins somewhere else.
         first = int.from_bytes(nonce[8:], "little") % len(given)
         for each in self.addresses[first:] + self.addresses[:first]:
@@ -328,7 +327,7 @@ cdef class Remote:
             made = NodeFailed("the client is closed" if cause is None else f"the client failed: {cause}", outcome=became)
             made.__cause__ = cause
             return made
-        return Rejected("the node refused the request")
+        return lane_error(outcome) or Rejected("the node refused the request")
 
     # Questions
 
@@ -336,7 +335,7 @@ cdef class Remote:
         cdef Engine *it = self.it
         cdef Pending made
         made = ask(self, it.mail, it.poll, &it.ended, self.describe, kind, body, timeout)
-        made.timeout = timeout + (POLL_SECONDS if kind == REQUEST_WATCH or kind == REQUEST_AWAIT else LATE_SECONDS)
+        made.grace = LATE_SECONDS
         return made
 
     def propose(self, bytes data not None, double timeout):
@@ -370,6 +369,25 @@ cdef class Remote:
             if copy == NULL:
                 raise MemoryError
         return self.asked(kind, copy, timeout)
+
+    def lane(self, double ttl, *, bytes label not None=b"", margin=None, double timeout=5.0):
+        """Opens a session whose commands are applied exactly once and in order: a :class:`~quorate.runtime._lane.Lane`.
+
+        Returns at once; its ``opening`` tells. It is taken for lost ``margin`` seconds before the cluster may end it
+        (None: a tenth of the ttl). Raises InvalidArgument, Overloaded.
+        """
+        cdef Engine *it = self.it
+        self.mine()
+        return lane_open(self, it.mail, it.poll, &it.ended, self.describe, ttl, label, margin, timeout)
+
+    def notices(self, double timeout):
+        """What changed since the last call, or, if nothing has, within ``timeout`` seconds; for one thread.
+
+        ``("state", "connected" | "suspended" | "stopped")``: whether a leader can be asked; ``("leader", name or None,
+        term)``; ``("lane", id, state)``; ``("overflow",)`` if some were dropped, because nobody asked for long.
+        """
+        self.mine()
+        return notices_wait(self.it.notices, timeout, {id: name for id, name, _, _ in self.members()})
 
     # What is known
 
@@ -498,6 +516,8 @@ cdef class Remote:
             "queues": {"requests": mailbox_size(self.it.mail), "in_flight": seen.in_flight, "parked": seen.parked,
                        "output_bytes": seen.output_bytes},
             "asked": seen.asked, "answered": seen.answered, "asked_again": seen.asked_again, "expired": seen.expired,
+            "lanes": {"open": seen.lanes, "commands": seen.lane_commands, "sent": seen.lane_sent,
+                      "sent_again": seen.lane_again, "lost": seen.lanes_lost, "renewed": seen.lanes_renewed},
             "troubles": {address: words for address, _, words in self.troubles()},
             "turns": seen.turns,
         }

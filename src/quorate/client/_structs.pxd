@@ -6,6 +6,8 @@ from libcpp.deque cimport deque
 from libcpp.string cimport string
 from libcpp.vector cimport vector
 
+from quorate.runtime._lanes cimport LaneDriver, Lanes
+from quorate.runtime._notices cimport Notices
 from quorate.runtime._structs cimport Request, mailbox, net_address, poller, pthread_cond_t, pthread_mutex_t, pthread_t
 
 
@@ -129,6 +131,12 @@ cdef extern from "quorate/client/engine.hpp" namespace "quorate" nogil:
         uint64_t leader_changes
         uint64_t bytes_sent
         uint64_t bytes_received
+        uint64_t lanes
+        uint64_t lane_commands
+        uint64_t lane_sent
+        uint64_t lane_again
+        uint64_t lanes_lost
+        uint64_t lanes_renewed
         EngineFigures()
 
     cdef cppclass EngineTold:
@@ -176,6 +184,15 @@ cdef extern from "quorate/client/engine.hpp" namespace "quorate" nogil:
         deque[uint64_t] *parked
         uint64_t expiry_at
         uint64_t seen
+        cbool doubted
+        cbool was_connected
+        Lanes *lanes
+        Notices *notices
+        LaneDriver driver
+        int lanes_link
+        uint32_t lanes_generation
+        uint64_t lanes_leader
+        uint64_t lanes_term
         EngineFigures figures
         pthread_mutex_t lock
         pthread_cond_t changed

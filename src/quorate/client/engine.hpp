@@ -16,6 +16,8 @@
 #include "mailbox.h"
 #include "net.h"
 #include "poller.h"
+#include "quorate/runtime/lanes.hpp"
+#include "quorate/runtime/notices.hpp"
 #include "quorate/runtime/structs.hpp"
 
 namespace quorate {
@@ -116,6 +118,7 @@ struct EngineFigures {
     uint64_t in_flight = 0, parked = 0, links = 0, output_bytes = 0;
     uint64_t turns = 0, asked = 0, answered = 0, asked_again = 0, expired = 0, lost = 0, connected = 0, attempts = 0;
     uint64_t leader_changes = 0, bytes_sent = 0, bytes_received = 0;
+    uint64_t lanes = 0, lane_commands = 0, lane_sent = 0, lane_again = 0, lanes_lost = 0, lanes_renewed = 0;
 };
 
 /* What Python may look at. */
@@ -166,6 +169,16 @@ struct Engine {
     std::deque<uint64_t> parked[ROUTES]; /* ids of asks that wait for a link; some may be over */
     uint64_t expiry_at = UINT64_MAX;     /* not later than the first ask that expires */
     uint64_t seen = 0;          /* newest revision that any answer told; local reads never show less */
+    bool doubted = false;       /* the leader was lost or denied, and nothing showed since that there is one */
+    bool was_connected = false;
+
+    Lanes *lanes = nullptr;     /* owned */
+    Notices *notices = nullptr; /* owned */
+    LaneDriver driver;
+    /* The way that lanes were told of. */
+    int lanes_link = -1;
+    uint32_t lanes_generation = 0;
+    uint64_t lanes_leader = 0, lanes_term = 0;
     EngineFigures figures;
 
     /* Shared; under `lock`. */
