@@ -808,25 +808,28 @@ cdef int due(Lanes *it, NativeLane *lane, uint64_t now) except -1 nogil:
     if now >= lane.expiry:
         expire(it, lane, now)
     if lane.retry_at and now >= lane.retry_at:
+        lane.retry_at = 0
         wake(it, lane)
     if lane.closing:
         wake(it, lane)
-    schedule(it, lane)
+    schedule(it, lane, now)
     return 0
 
 
-cdef void schedule(Lanes *it, NativeLane *lane) noexcept nogil:
-    timer_at(it, lane, lane.expiry)
+cdef void schedule(Lanes *it, NativeLane *lane, uint64_t now) noexcept nogil:
+    """When to look at the time again. Never at once: whoever goes through the timers that are due would not come to an end."""
+    cdef uint64_t at = lane.expiry
     if lane.opening != NULL:
-        timer_at(it, lane, lane.opening.expires_at)
+        at = min(at, lane.opening.expires_at)
     if lane.ending != NULL:
-        timer_at(it, lane, lane.ending.expires_at)
+        at = min(at, lane.ending.expires_at)
     if lane.session:
-        timer_at(it, lane, lane.deadline)
+        at = min(at, lane.deadline)
     elif lane.closing and lane.opened_from:
-        timer_at(it, lane, lane.opened_from + lane.ttl)
+        at = min(at, lane.opened_from + lane.ttl)
     if lane.retry_at:
-        timer_at(it, lane, lane.retry_at)
+        at = min(at, lane.retry_at)
+    timer_at(it, lane, max(at, now + 1000) if at != NEVER else NEVER)
 
 
 cdef bint lanes_ready(Lanes *it) noexcept nogil:
@@ -961,7 +964,7 @@ cdef int lanes_take(Lanes *it, Request *request, uint64_t now) except -1 nogil:
             lane.ending = request
             if lane.session:
                 state_is(it, lane, LANE_CLOSING)
-            schedule(it, lane)
+            schedule(it, lane, now)
             wake(it, lane)
         return 0
     if over(lane) or lane.closing:
