@@ -20,7 +20,7 @@ from quorate.client._engine cimport *
 from quorate.client._links cimport PLACES_MAX, place_add
 from quorate.client._structs cimport *
 from quorate.raft._types cimport ENTRY_BYTES_MAX, buffer, buffer_from
-from quorate.runtime._lane cimport lane_error, lane_open
+from quorate.runtime._lane cimport lane_open
 from quorate.runtime._notices cimport notices_wait
 from quorate.runtime._requests cimport Pending, ask
 from quorate.runtime._structs cimport (
@@ -30,8 +30,11 @@ from quorate.runtime._structs cimport (
     OUTCOME_EXPIRED,
     OUTCOME_NO_LEADER,
     OUTCOME_NOT_LEADER,
+    OUTCOME_NOT_SENT,
     OUTCOME_OVERLOADED,
     OUTCOME_REPLACED,
+    OUTCOME_SESSION_LOST_AFTER,
+    OUTCOME_SESSION_LOST_BEFORE,
     OUTCOME_STALLED,
     OUTCOME_STOPPED_AFTER,
     OUTCOME_STOPPED_BEFORE,
@@ -69,6 +72,7 @@ from quorate.errors import (
     Overloaded,
     Rejected,
     RequestTimeout,
+    SessionLost,
 )
 from quorate.limits import LABEL_BYTES_MAX, MEMBERS_MAX
 from quorate.runtime.addresses import parse_address
@@ -124,6 +128,18 @@ cdef str words_of(const Place *place):
     if kind == TROUBLE_HUNG:
         return "it stopped answering"
     return "connecting" if kind == TROUBLE_UNTRIED else "no trouble"
+
+
+cdef object lane_error(uint8_t outcome):
+    """What only a lane comes to."""
+    if outcome == OUTCOME_SESSION_LOST_BEFORE:
+        return SessionLost("the session is over; this was not applied", outcome=NotHappened("it was not applied"))
+    if outcome == OUTCOME_SESSION_LOST_AFTER:
+        return SessionLost("the session was lost before the outcome was known",
+                           outcome=Indeterminate("it was sent, and may have been applied before the session ended"))
+    if outcome == OUTCOME_NOT_SENT:
+        return NotHappened("it was not sent in time: what this session sent before is not answered yet")
+    return None
 
 
 @cython.final
