@@ -32,6 +32,7 @@ from quorate.raft._types cimport (
 )
 from quorate.runtime._answers cimport *
 from quorate.runtime._clients cimport clients_take, clients_take_urgent
+from quorate.runtime._lanes cimport REQUEST_LANE_OPEN, LaneDriver, Lanes, lanes_run, lanes_stopped, lanes_take
 from quorate.runtime._questions cimport QUESTION_READ, question_read, question_taken, questions_applied, questions_stopped
 from quorate.runtime._requests cimport loop_answer, outcome_of
 from quorate.runtime._sessions cimport (
@@ -96,12 +97,56 @@ cdef int begin_batch(Loop *it, Batch *batch, Event *event, step_function step) e
     return 0
 
 
+cdef struct Gathered:
+    Batch *proposals
+    Event *propose
+    Batch *reads
+    uint64_t bytes
+
+
+cdef int take_one(Loop *it, Request *request, Gathered *into, step_function step) except -1 nogil:
+    """Puts a request with those that go into the core together, or to whoever answers its kind."""
+    cdef entry made
+    it.pending += 1
+    if request.kind != REQUEST_PROPOSE:
+        if request.kind == REQUEST_READ or question_taken(it, request, step) == QUESTION_READ:
+            into.reads.requests.push_back(request)
+            into.reads.expires_at = max(into.reads.expires_at, request.expires_at)
+        return 0
+    if it.disk_full:
+        answer(it, request, OUTCOME_DISK_FULL, 0)
+        return 0
+    if into.proposals.requests.size() >= BATCH_REQUESTS or (into.bytes and into.bytes + request.command.length > BATCH_BYTES):
+        begin_batch(it, into.proposals, into.propose, step)
+        into.bytes = 0
+    made.term = 0
+    made.kind = ENTRY_COMMAND
+    made.data = request.command
+    made.offset = 0
+    made.length = request.command.length
+    into.propose.entries.push_back(EntryRef(made))
+    into.bytes += made.length
+    into.proposals.requests.push_back(request)
+    into.proposals.expires_at = max(into.proposals.expires_at, request.expires_at)
+    return 0
+
+
+cdef int lane_sends(void *context, Request *request) except -1 nogil:
+    """The driver of this node's lanes."""
+    cdef Loop *it = <Loop *>context
+    if it.sending.size() >= TAKEN_PER_TURN or it.pending + it.sending.size() >= PENDING_MAX or it.backlog.size() >= BACKLOG_MAX:
+        return 0
+    it.sending.push_back(request)
+    return 1
+
+
 cdef int take_requests(Loop *it, step_function step) except -1 nogil:
     cdef Batch proposals, reads
     cdef Event propose, read
+    cdef Gathered into
+    cdef LaneDriver driver
     cdef Request *request
-    cdef entry made
-    cdef uint64_t bytes = 0
+    cdef uint64_t now = clock_microseconds()
     cdef int i
     while True:
         # Ahead of everything, and whatever there is to do: overload must not cost a session.
@@ -117,6 +162,10 @@ cdef int take_requests(Loop *it, step_function step) except -1 nogil:
             break
         it.pending += 1
         question_taken(it, request, step)
+    into.proposals = &proposals
+    into.propose = &propose
+    into.reads = &reads
+    into.bytes = 0
     for i in range(TAKEN_PER_TURN):
         if not requests_wanted(it):
             break
@@ -126,36 +175,26 @@ cdef int take_requests(Loop *it, step_function step) except -1 nogil:
             request = <Request *>mailbox_take(it.mail) if i & 1 else clients_take(it)
         if request == NULL:
             break
-        it.pending += 1
-        if request.kind != REQUEST_PROPOSE:
-            if request.kind == REQUEST_READ or question_taken(it, request, step) == QUESTION_READ:
-                reads.requests.push_back(request)
-                reads.expires_at = max(reads.expires_at, request.expires_at)
-            continue
-        if it.disk_full:
-            answer(it, request, OUTCOME_DISK_FULL, 0)
-            continue
-        if proposals.requests.size() >= BATCH_REQUESTS or (bytes and bytes + request.command.length > BATCH_BYTES):
-            begin_batch(it, &proposals, &propose, step)
-            bytes = 0
-        made.term = 0
-        made.kind = ENTRY_COMMAND
-        made.data = request.command
-        made.offset = 0
-        made.length = request.command.length
-        propose.entries.push_back(EntryRef(made))
-        bytes += made.length
-        proposals.requests.push_back(request)
-        proposals.expires_at = max(proposals.expires_at, request.expires_at)
+        if request.kind >= REQUEST_LANE_OPEN and request.then == NULL:
+            lanes_take(<Lanes *>it.lanes, request, now)  # of this process; a stranger may say any kind
+        else:
+            take_one(it, request, &into, step)
+    driver.context = it
+    driver.send = lane_sends
+    lanes_run(<Lanes *>it.lanes, &driver, now)
+    while not it.sending.empty():
+        request = it.sending.front()
+        it.sending.pop_front()
+        take_one(it, request, &into, step)
     begin_batch(it, &proposals, &propose, step)
     return begin_batch(it, &reads, &read, step)
 
 
 cdef uint64_t requests_deadline(Loop *it) noexcept nogil:
-    """When the oldest batch has nobody left who waits for it."""
+    """When the oldest batch has nobody left who waits for it, or a proposal may have."""
     if it.batches.empty():
-        return <uint64_t>-1
-    return dereference(it.batches.begin()).second.expires_at
+        return it.waiting_expiry
+    return min(it.waiting_expiry, dereference(it.batches.begin()).second.expires_at)
 
 
 cdef int requests_expire(Loop *it, uint64_t now) except -1 nogil:
@@ -167,6 +206,24 @@ cdef int requests_expire(Loop *it, uint64_t now) except -1 nogil:
             break
         answer_all(it, &dereference(at).second, OUTCOME_EXPIRED, 0)
         it.batches.erase(at)
+    if now >= it.waiting_expiry:
+        waiting_expire(it, now)
+    return 0
+
+
+cdef int waiting_expire(Loop *it, uint64_t now) except -1 nogil:
+    """Answers proposals whose time is over. The bound is not raised by answers, so this comes once in a timeout."""
+    cdef waiting_iterator at = it.waiting.begin()
+    cdef Request *request
+    it.waiting_expiry = <uint64_t>-1
+    while at != it.waiting.end():
+        request = dereference(at).second.request
+        if request.expires_at <= now:
+            it.waiting.erase(postincrement(at))
+            answer(it, request, OUTCOME_EXPIRED, 0)
+        else:
+            it.waiting_expiry = min(it.waiting_expiry, request.expires_at)
+            postincrement(at)
     return 0
 
 
@@ -198,6 +255,7 @@ cdef int batch_placed(Loop *it, uint64_t id, uint64_t index, uint64_t term) exce
         made.second.term = term
         made.second.request = batch.requests[i]
         it.waiting.insert(made)
+        it.waiting_expiry = min(it.waiting_expiry, batch.requests[i].expires_at)
     it.batches.erase(found)
     return 0
 
@@ -289,7 +347,12 @@ cdef int apply_entries(Loop *it, Update *update) except -1 nogil:
         if index > it.applied:
             break
         request = dereference(at).second.request
-        if index < first or dereference(at).second.term != update.apply[index - first].term:
+        if index < first:
+            # A snapshot overtook it: whose entry stood there is not known.
+            it.waiting.erase(at)
+            answer(it, request, OUTCOME_CONNECTION_LOST, 0)
+            continue
+        if dereference(at).second.term != update.apply[index - first].term:
             it.waiting.erase(at)
             answer(it, request, OUTCOME_REPLACED, 0)
             continue
@@ -333,11 +396,21 @@ cdef void requests_stopped(Loop *it) noexcept nogil:
         postincrement(place)
     it.waiting.clear()
     questions_stopped(it)
+    while not it.sending.empty():
+        request = it.sending.front()
+        it.sending.pop_front()
+        it.pending += 1
+        answer(it, request, OUTCOME_STOPPED_BEFORE, 0)
+    # Behind the answers to what they sent, so that they can say of each whether it may have happened.
+    lanes_stopped(<Lanes *>it.lanes)
     while True:
         request = <Request *>mailbox_take(it.mail)
         if request == NULL:
             request = <Request *>mailbox_take(it.urgent)
         if request == NULL:
             return
+        if request.kind >= REQUEST_LANE_OPEN:
+            lanes_take(<Lanes *>it.lanes, request, 0)
+            continue
         it.pending += 1
         answer(it, request, OUTCOME_STOPPED_BEFORE, 0)

@@ -1,5 +1,7 @@
 # A lane as Python holds it; see _lane.pyx. For any engine: a node or a client.
 
+from libc.stdint cimport uint8_t
+
 from quorate.runtime._completions cimport Asked
 from quorate.runtime._lanes cimport NativeLane
 from quorate.runtime._requests cimport Pending
@@ -25,6 +27,9 @@ cdef class Lane:
     cdef int hand_in(self, Request *request) except -1
     cdef Pending asked(self, Request *request, double timeout)
 
+
+# What an outcome means that only lanes have; None for the others.
+cdef object lane_error(uint8_t outcome)
 
 # `margin` in seconds, or None; `timeout`: for the opening. Takes no lock and waits for nothing.
 cdef Lane lane_open(

@@ -38,7 +38,7 @@ from quorate.store._csrc cimport (
 import secrets
 import time
 
-from quorate.errors import InvalidArgument, LimitExceeded, NodeFailed, NotHappened, Overloaded
+from quorate.errors import Indeterminate, InvalidArgument, LimitExceeded, NodeFailed, NotHappened, Overloaded, SessionLost
 
 
 cdef extern from "command.h" nogil:
@@ -179,6 +179,17 @@ cdef class PendingMany(Asked):
 
     def __len__(self):
         return (<Many *>self.it).outcomes.size()
+
+
+cdef object lane_error(uint8_t outcome):
+    if outcome == OUTCOME_SESSION_LOST_BEFORE:
+        return SessionLost("the session is over; this was not applied", outcome=NotHappened("it was not applied"))
+    if outcome == OUTCOME_SESSION_LOST_AFTER:
+        return SessionLost("the session was lost before the outcome was known",
+                           outcome=Indeterminate("it was sent, and may have been applied before the session ended"))
+    if outcome == OUTCOME_NOT_SENT:
+        return NotHappened("it was not sent in time: what this session sent before is not answered yet")
+    return None
 
 
 # The handle --------------------------------------------------------------------------------------------------------------

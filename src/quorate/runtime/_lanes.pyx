@@ -937,6 +937,9 @@ cdef int line_up(Lanes *it, NativeLane *lane, Request *request) except -1 nogil:
 cdef int lanes_take(Lanes *it, Request *request, uint64_t now) except -1 nogil:
     cdef NativeLane *lane = <NativeLane *>request.asker
     cdef size_t count = 1
+    if lane == NULL:
+        refuse(request, OUTCOME_MALFORMED)
+        return 0
     if it.stopped:
         if request.kind == REQUEST_LANE_OPEN:
             shared_store8(&lane.loss, LOSS_STOPPED)

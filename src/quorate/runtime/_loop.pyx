@@ -40,7 +40,17 @@ from quorate.raft._types cimport (
 from quorate.runtime._answers cimport *
 from quorate.runtime._clients cimport *
 from quorate.runtime._disk cimport *
+from quorate.runtime._lanes cimport Lanes, lanes_connected, lanes_deadline, lanes_ready
 from quorate.runtime._loop cimport *
+from quorate.runtime._notices cimport (
+    ENGINE_CONNECTED,
+    ENGINE_STOPPED,
+    ENGINE_SUSPENDED,
+    NOTICE_LEADER,
+    NOTICE_STATE,
+    Notices,
+    notice,
+)
 from quorate.runtime._peers cimport *
 from quorate.runtime._questions cimport questions_clear, questions_deadline, questions_tick
 from quorate.runtime._sessions cimport *
@@ -164,6 +174,9 @@ cdef int office_changed(Loop *it, const Update *update) except -1 nogil:
     if leader_changed:
         # Whether the old leader appended what we forwarded is not known any more.
         forwarded_lost(it)
+        lanes_connected(<Lanes *>it.lanes, it.leader != 0, clock_microseconds())
+        notice(<Notices *>it.notices, NOTICE_STATE, ENGINE_CONNECTED if it.leader else ENGINE_SUSPENDED, 0)
+        notice(<Notices *>it.notices, NOTICE_LEADER, it.leader, it.term)
     publish(it)
     pthread_mutex_lock(&it.lock)
     pthread_cond_broadcast(&it.changed)
@@ -279,11 +292,12 @@ cdef int turn(Loop *it) except -1 nogil:
     cdef int count, i, slot
     cdef bint busy
     due = min(min(due, requests_deadline(it)), min(questions_deadline(it), sessions_deadline(it)))
-    due = max(min(due, clients_deadline(it)), clock_microseconds())
-    # A loop that has too much to answer leaves the mailbox alone, until it is full and refuses.
+    due = min(min(due, clients_deadline(it)), lanes_deadline(<Lanes *>it.lanes))
+    due = max(due, clock_microseconds())
+    # A loop that has too much to answer leaves the mailbox and the lanes alone, until they are full and refuse.
     busy = snapshots_busy(it) or clients_busy(it) or not mailbox_sleeps(it.urgent)
     busy = busy or it.applied_due or not it.own.empty() or peers_troubled(&it.peers) or (
-        requests_wanted(it) and (clients_asked(it) or not mailbox_sleeps(it.mail))
+        requests_wanted(it) and (clients_asked(it) or lanes_ready(<Lanes *>it.lanes) or not mailbox_sleeps(it.mail))
     )
     count = poller_wait(it.poll, events, EVENTS, 0 if busy or flag_get(&it.stopping) else due)
     woke = clock_microseconds()
@@ -436,6 +450,7 @@ cdef void *run(void *context) noexcept nogil:
 
 
 cdef void publish_end(Loop *it) noexcept nogil:
+    notice(<Notices *>it.notices, NOTICE_STATE, ENGINE_STOPPED, 0)
     pthread_mutex_lock(&it.lock)
     it.status.leader = 0
     it.status.role = 0

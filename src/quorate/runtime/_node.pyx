@@ -34,7 +34,10 @@ from quorate.raft._types cimport (
     entry_retained,
 )
 from quorate.runtime._clients cimport clients_prepare
+from quorate.runtime._lane cimport lane_error, lane_open
+from quorate.runtime._lanes cimport Lanes, lanes_free, lanes_new
 from quorate.runtime._loop cimport *
+from quorate.runtime._notices cimport Notices, notices_free, notices_new, notices_wait
 from quorate.runtime._peers cimport INCOMING_MAX, peers_close
 from quorate.runtime._requests cimport Pending, ask
 from quorate.runtime._sessions cimport PROCESSES_MAX
@@ -211,6 +214,8 @@ cdef class Running:
         loop.next_id = secrets.randbits(62) | 1
         loop.written_commit = storage.restart.hard_state[2]
         loop.term = loop.core.current_term
+        loop.notices = notices_new()
+        loop.lanes = lanes_new(<Notices *>loop.notices, seed)
         loop.mail = mailbox_new(MAILBOX_ITEMS)
         loop.urgent = mailbox_new(MAILBOX_URGENT)
         loop.poll = poller_new(2 * len(peers) + INCOMING_MAX + PROCESSES_MAX + clients_most + 16)
@@ -262,6 +267,8 @@ cdef class Running:
         if self.loop.urgent != NULL:
             mailbox_free(self.loop.urgent)
         poller_free(self.loop.poll)
+        lanes_free(<Lanes *>self.loop.lanes)
+        notices_free(<Notices *>self.loop.notices)
         del self.loop
 
     cdef int mine(self) except -1:
@@ -363,7 +370,7 @@ cdef class Running:
             made = NodeFailed("the node is stopped" if cause is None else f"the node failed: {cause}", outcome=became)
             made.__cause__ = cause
             return made
-        return Rejected("the leader refused the request")
+        return lane_error(outcome) or Rejected("the leader refused the request")
 
     cdef Pending asked(self, uint8_t kind, buffer *command, double timeout):
         cdef Loop *loop = self.loop
@@ -411,6 +418,25 @@ cdef class Running:
         if copy == NULL:
             raise MemoryError
         return self.asked(kind, copy, timeout)
+
+    def lane(self, double ttl, *, bytes label not None=b"", margin=None, double timeout=5.0):
+        """Opens a session whose commands are applied exactly once and in order: a :class:`~quorate.runtime._lane.Lane`.
+
+        Returns at once; its ``opening`` tells. It is taken for lost ``margin`` seconds before the cluster may end it
+        (None: a tenth of the ttl). Raises InvalidArgument, Overloaded.
+        """
+        cdef Loop *loop = self.loop
+        self.mine()
+        return lane_open(self, loop.mail, loop.poll, &loop.ended, self.describe, ttl, label, margin, timeout)
+
+    def notices(self, double timeout):
+        """What changed since the last call, or, if nothing has, within ``timeout`` seconds; for one thread.
+
+        ``("state", "connected" | "suspended" | "stopped")``: whether a leader is known; ``("leader", name or None,
+        term)``; ``("lane", id, state)``; ``("overflow",)`` if some were dropped, because nobody asked for long.
+        """
+        self.mine()
+        return notices_wait(<Notices *>self.loop.notices, timeout, self.names)
 
     def office(self):
         """(role, term, leader): what :meth:`wait_change` waits for to become another."""

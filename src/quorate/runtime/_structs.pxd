@@ -506,6 +506,10 @@ cdef extern from "quorate/runtime/completions.hpp" namespace "quorate" nogil:
         uint64_t pending
         ordered_map[uint64_t, Batch] batches
         multimap[uint64_t, Waiting] waiting
+        uint64_t waiting_expiry
+        void *lanes
+        void *notices
+        deque[Request *] sending
         Questions questions
         Clients clients
         uint64_t applied

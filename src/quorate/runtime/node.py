@@ -22,6 +22,7 @@ from quorate.config import RaftConfig
 from quorate.errors import ConfigError, InvalidArgument, NodeFailed, NoQuorum, NotHappened, NotLeader
 from quorate.limits import MEMBERS_MAX, NODE_NAME_MAX
 from quorate.runtime import _node
+from quorate.runtime._lane import Lane
 from quorate.runtime._requests import Pending
 from quorate.runtime.addresses import Address, listen_on, parse_address
 from quorate.storage import Faults, Storage
@@ -276,6 +277,14 @@ class NativeNode:
                 if left <= RETRY_SECONDS:
                     raise
                 run.wait_change(seen, RETRY_SECONDS)
+
+    def lane(self, ttl: float = 10.0, *, label: bytes = b"", margin: float | None = None, timeout: float = 5.0) -> Lane:
+        """Opens a session whose commands are applied exactly once, in order, and which is kept alive; returns at once.
+
+        ``ttl`` in seconds; ``margin``: how much earlier than the cluster it is taken for lost here (None: a tenth).
+        """
+        found: Lane = self._running().lane(ttl, label=label, margin=margin, timeout=_seconds(timeout))
+        return found
 
     @property
     def reader(self) -> Reader:

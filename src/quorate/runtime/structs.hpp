@@ -277,6 +277,10 @@ struct Loop {
     uint64_t pending = 0;
     std::map<uint64_t, Batch> batches;
     std::multimap<uint64_t, Waiting> waiting; /* by index */
+    uint64_t waiting_expiry = UINT64_MAX;     /* none of them expires before */
+    void *lanes = nullptr;      /* a Lanes: lanes.hpp */
+    void *notices = nullptr;    /* a Notices: notices.hpp */
+    std::deque<Request *> sending; /* what lanes sent in this turn, and the core has not been given */
     Questions questions;
     Clients clients;
 
