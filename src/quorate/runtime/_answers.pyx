@@ -132,8 +132,11 @@ cdef int take_one(Loop *it, Request *request, Gathered *into, step_function step
 
 
 cdef int lane_sends(void *context, Request *request) except -1 nogil:
-    """The driver of this node's lanes."""
+    """The driver of this node's lanes. Renewals go ahead of everything: overload must not cost a session."""
     cdef Loop *it = <Loop *>context
+    if request.kind == REQUEST_RENEW:
+        it.sending.push_front(request)
+        return 1
     if it.sending.size() >= TAKEN_PER_TURN or it.pending + it.sending.size() >= PENDING_MAX or it.backlog.size() >= BACKLOG_MAX:
         return 0
     it.sending.push_back(request)
