@@ -37,8 +37,6 @@ LOOK_SECONDS: Final = 0.25
 """How often the node is looked at: a few times a second, which costs nothing that one could measure."""
 LEADERLESS_SECONDS: Final = 5.0
 """So long without a leader is worth a warning."""
-TROUBLE_SECONDS: Final = 10.0
-"""What strangers do is logged once in this time, however often they do it."""
 
 FILE_SETTINGS: Final = {
     "name": str,
@@ -49,20 +47,6 @@ FILE_SETTINGS: Final = {
     "http": str,
     "log_level": str,
     "log_format": str,
-}
-
-TROUBLE: Final = {
-    # counter of connections: what to look at
-    "wrong_cluster": "the members given to this node and to the caller differ, or an address leads to another cluster: "
-    "compare --members on all nodes",
-    "not_member": "a node that is no member wants to connect, or an address leads to the wrong node: compare --members "
-    "on all nodes",
-    "newer_version": "a caller speaks a newer version: upgrade this node",
-    "stranger": "something that is no Quorate connects to this address",
-    "damaged": "bytes arrived damaged: look at the network",
-    "too_large": "a caller claims frames over the bound",
-    "flood": "too many connections at once",
-    "slow": "connections that did not finish what they began were closed",
 }
 
 
@@ -248,7 +232,10 @@ class _Signals:
 
 
 class Watch:
-    """Looks at a running node a few times a second and says what changed; says nothing while nothing does."""
+    """Looks at a running node a few times a second and says what changed; says nothing while nothing does.
+
+    What strangers and clients do that they should not, the node itself logs.
+    """
 
     def __init__(self, node: NativeNode, log: logging.Logger, notifier: Notifier) -> None:
         self.node = node
@@ -258,8 +245,6 @@ class Watch:
         self.leaderless_since: float | None = time.monotonic()
         self.warned = False
         self.full = False
-        self.counted: dict[str, int] = {}
-        self.counted_at = -TROUBLE_SECONDS
 
     def say(self, level: int, words: str, **fields: Any) -> None:
         self.log.log(level, words, extra={"fields": {"node": self.node.name, **fields}})
@@ -309,8 +294,6 @@ class Watch:
                 self.say(logging.WARNING, "no room on the disk for the log: make room, the node goes on by itself")
             else:
                 self.say(logging.INFO, "there is room on the disk again")
-        if now - self.counted_at >= TROUBLE_SECONDS:
-            self.look_for_trouble(seen["connections"], now)
 
     def look_for_quorum(self, seen: Mapping[str, Any], now: float) -> None:
         if seen["leader"] is not None:
@@ -331,11 +314,3 @@ class Watch:
                 members=members,
                 needed=members // 2 + 1,
             )
-
-    def look_for_trouble(self, connections: Mapping[str, int], now: float) -> None:
-        for name, advice in TROUBLE.items():
-            more = connections.get(name, 0) - self.counted.get(name, 0)
-            if more > 0:
-                self.counted_at = now
-                self.say(logging.WARNING, f"refused connections: {advice}", kind=name, count=more)
-                self.counted[name] = connections[name]

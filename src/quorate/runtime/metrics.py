@@ -103,6 +103,12 @@ class _Once:
             "What happened on connections; sent and received: messages.",
             labels=["node", "event"],
         )
+        clients = gauge("clients", "Connections of clients that are open.")
+        asked = CounterMetricFamily(
+            "quorate_client_events",
+            "What clients did, and what was done to them; sent and received: bytes.",
+            labels=["node", "event"],
+        )
         for seen in self.statuses:
             node = str(seen.get("name", ""))
             words = [str(seen.get(each, "")) for each in ("durability", "poller")]
@@ -127,7 +133,13 @@ class _Once:
             for kind, count in (seen.get("connections") or {}).items():
                 if isinstance(count, int):
                     (present if kind in PRESENT else events).add_metric([node, kind], count)
+            for kind, count in (seen.get("clients") or {}).items():
+                if kind == "connected":
+                    clients.add_metric([node], count)
+                else:
+                    asked.add_metric([node, kind], count)
         yield from (info, *figures.values(), roles, leader, syncs, *followers.values(), queues, present, events)
+        yield from (clients, asked)
 
 
 def _add_syncs(syncs: Any, node: str, disk: Mapping[str, Any]) -> None:

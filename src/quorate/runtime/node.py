@@ -25,6 +25,7 @@ from quorate.runtime import _node
 from quorate.runtime._lane import Lane
 from quorate.runtime._requests import Pending
 from quorate.runtime.addresses import Address, listen_on, parse_address
+from quorate.runtime.trouble import TroubleLog
 from quorate.storage import Faults, Storage
 from quorate.store import Reader
 from quorate.store.views import Result
@@ -114,6 +115,7 @@ class NativeNode:
         self._listen = listen
         self._lock = threading.Lock()
         self._run: Any = None  # _node.Running
+        self._trouble: TroubleLog | None = None
         self._started_at = 0.0
 
     # Life
@@ -130,6 +132,7 @@ class NativeNode:
                 self._run.stop()
             self._run = self._open()
             self._run.start(self.name)
+            self._trouble = TroubleLog(self._run, self.name)
             self._started_at = time.monotonic()
         return self
 
@@ -202,6 +205,8 @@ class NativeNode:
     def stop(self) -> None:
         """Ends the thread and closes the data. Whoever waits gets NodeFailed. Does nothing the second time."""
         with self._lock:
+            if self._trouble is not None:
+                self._trouble.end()
             if self._run is not None:
                 self._run.stop()
 
