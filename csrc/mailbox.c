@@ -89,3 +89,5 @@ size_t mailbox_size(const mailbox *it) {
     size_t head = __atomic_load_n(&it->head, __ATOMIC_ACQUIRE), tail = __atomic_load_n(&it->tail, __ATOMIC_ACQUIRE);
     return head - tail;
 }
+
+int mailbox_crowded(const mailbox *it) { return mailbox_size(it) > it->mask - (it->mask >> 3); }

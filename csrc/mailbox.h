@@ -49,6 +49,9 @@ int mailbox_closed(const mailbox *it);
 /* About how many items are inside; exact when nobody puts or takes. */
 size_t mailbox_size(const mailbox *it);
 
+/* Whether only the last eighth of the places is free: for who keeps it for what must not be refused. As of some instant. */
+int mailbox_crowded(const mailbox *it);
+
 #ifdef __cplusplus
 }
 #endif

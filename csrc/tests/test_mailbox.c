@@ -74,7 +74,11 @@ int main(void) {
     mailbox *it = mailbox_new(8);
     CHECK(it && mailbox_take(it) == NULL);
     for (int round = 0; round < 3; round++) {
-        for (int i = 0; i < 8; i++) CHECK(mailbox_put(it, &items[i]) == MAILBOX_PUT);
+        for (int i = 0; i < 8; i++) {
+            CHECK(mailbox_crowded(it) == 0);
+            CHECK(mailbox_put(it, &items[i]) == MAILBOX_PUT);
+        }
+        CHECK(mailbox_crowded(it));
         CHECK(mailbox_size(it) == 8 && mailbox_put(it, &items[8]) == MAILBOX_FULL);
         for (int i = 0; i < 8; i++) CHECK(mailbox_take(it) == &items[i]);
         CHECK(mailbox_take(it) == NULL);

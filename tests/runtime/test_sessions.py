@@ -24,7 +24,7 @@ from quorate.runtime._requests import Pending
 from quorate.runtime.node import NativeNode
 from quorate.storage import Faults
 from quorate.store import commands
-from quorate.store.views import Status
+from quorate.store.views import Result, Status
 from runtime.clusters import Cluster, until
 
 RENEW = 6
@@ -55,6 +55,15 @@ def opened(node: NativeNode, ttl_ms: int) -> int:
     result = node.execute(commands.session_open(os.urandom(16), ttl_ms), timeout=PATIENCE)
     assert result.status is Status.OK
     return result.number
+
+
+def outcome(pending: Pending) -> type[QuorateError] | None:
+    """What a question ended with; None: with an answer."""
+    try:
+        pending.wait()
+    except QuorateError as error:
+        return type(error)
+    return None
 
 
 def gone(node: NativeNode, session: int) -> bool:
@@ -169,7 +178,7 @@ def test_many_sessions_in_one_request_and_many_requests_at_once() -> None:
             assert one.wait()[1] == bytes([RENEWED, UNKNOWN])
 
 
-@pytest.mark.parametrize("wrong", [b"", b"\x00", body([]), body([1]) + b"\0", body([1, 2])[:-1], body(range(4097))])
+@pytest.mark.parametrize("wrong", [b"", b"\x00", body([]), body([1]) + b"\0", body([1, 2])[:-1], body(range(8193))])
 def test_a_request_that_makes_no_sense_is_refused(wrong: bytes) -> None:
     members = {1: ("a", "unix:/unused")}
     with NativeNode("a", 1, members, durability="memory", listen=None) as node:
@@ -211,3 +220,57 @@ def test_a_node_that_is_too_busy_for_proposals_renews_all_the_same(tmp_path: Pat
             assert renew(node, session) == [RENEWED]
         assert renew(node, session, dropped) == [RENEWED, UNKNOWN]
         faults.clear()
+
+
+@pytest.mark.parametrize("of", ["leader", "follower"])
+def test_what_gives_back_is_taken_when_the_leader_takes_no_more(tmp_path: Path, of: str) -> None:
+    with Cluster(path=tmp_path, faults=True, max_uncommitted_bytes=20_000, disk_stall_ms=60_000) as cluster:
+        leader = cluster.leader()
+        node = leader if of == "leader" else others(cluster, leader)[0]
+        session, waiter = opened(node, 60_000), opened(node, 60_000)
+        for number, each in enumerate([session, waiter]):
+            node.execute(commands.acquire("lock", session=each, acquisition=number + 1), timeout=PATIENCE)
+        for faults in cluster.faults.values():
+            faults.slow("sync", seconds=0.2)
+        proven = False
+        begin = time.monotonic()
+        while not proven:
+            assert time.monotonic() < begin + 60.0
+            # One batch: a release behind puts that are refused.
+            pending = [node.propose(commands.put("k", bytes(1000)), timeout=60.0) for _ in range(100)]
+            release = node.propose(commands.release(session=session, acquisition=1), timeout=60.0)
+            refused = Overloaded in {outcome(each) for each in pending}
+            became = outcome(release)
+            assert became is not Overloaded
+            proven = refused and became is None
+        for faults in cluster.faults.values():
+            faults.clear()
+        node.barrier(timeout=PATIENCE)
+        permit = node.reader.permit("lock")
+        assert permit is not None
+        assert [each.session for each in permit.queue if each.token] == [waiter]
+
+
+def test_a_full_queue_of_requests_still_takes_what_gives_back(tmp_path: Path) -> None:
+    members = {1: ("a", "unix:/unused")}
+    faults = Faults()
+    with NativeNode("a", 1, members, data_dir=tmp_path / "a", listen=None, faults=faults) as node:
+        node.wait_ready()
+        session, goodbye = opened(node, 60_000), opened(node, 60_000)
+        node.execute(commands.acquire("lock", session=session, acquisition=1))
+        faults.slow("sync", seconds=0.3)
+        put = commands.put("k", "v")
+        begin = time.monotonic()
+        freed = []
+        while not freed:
+            assert time.monotonic() < begin + 60.0, "the queue never got full"
+            try:
+                for _ in range(5000):
+                    node.propose(put, timeout=60.0)
+            except Overloaded:
+                freed.append(node.propose(commands.release(session=session, acquisition=1), timeout=60.0))
+                freed.append(node.propose(commands.session_end(goodbye, 1), timeout=60.0))
+        for each in freed:
+            assert Result.decode(each.wait()[1] or b"").status is Status.OK
+        faults.clear()
+        assert gone(node, goodbye)

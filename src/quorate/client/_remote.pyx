@@ -76,6 +76,7 @@ from quorate.errors import (
 )
 from quorate.limits import LABEL_BYTES_MAX, MEMBERS_MAX
 from quorate.runtime.addresses import parse_address
+from quorate.runtime._sessions import own_birth
 
 
 cdef extern from "<unistd.h>" nogil:
@@ -89,15 +90,6 @@ cdef enum:
 cdef double LATE_SECONDS = 1.0  # the engine answers in time; this is for a process that was paused
 
 _running = weakref.WeakSet()  # handles whose thread runs, for the end of the interpreter and for forked children
-
-
-def process_started():
-    """When this process began, in the system's own unit, so that a number used again is told from it; 0: not known."""
-    try:
-        with open("/proc/self/stat", "rb") as file:
-            return int(file.read().rpartition(b")")[2].split()[19])
-    except (OSError, ValueError, IndexError):
-        return 0
 
 
 cdef str words_of(const Place *place):
@@ -189,7 +181,7 @@ cdef class Remote:
         it.near_wanted = near
         it.follow = follow
         hello = (bytes([CLIENT_VERSION]) + (cluster or bytes(16)) + nonce + os.getpid().to_bytes(4, "little")
-                 + process_started().to_bytes(8, "little") + bytes([len(encoded)]) + encoded)
+                 + own_birth().to_bytes(8, "little") + bytes([len(encoded)]) + encoded)
         it.hello.resize(len(hello))
         memcpy(it.hello.data(), <const char *>(<bytes>hello), len(hello))
         if cluster is not None:

@@ -340,6 +340,7 @@ cdef int on_receive(Core *core, Update *update, const Message *message) except -
 cdef uint8_t why_not(Core *core, const vector[EntryRef] *entries) noexcept nogil:
     """ACCEPTED if the leader takes the proposal in; else the reason."""
     cdef uint64_t size = 0
+    cdef uint64_t most = core.settings.max_uncommitted_bytes
     cdef size_t i
     if core.transfer_target:
         return TRANSFERRING
@@ -347,8 +348,10 @@ cdef uint8_t why_not(Core *core, const vector[EntryRef] *entries) noexcept nogil
         return STALLED
     for i in range(entries.size()):
         size += entries[0][i].length
+    if core.reserve:
+        most += most // 8
     # One that is larger than the whole limit still goes when nothing else is under way.
-    if core.uncommitted_bytes and core.uncommitted_bytes + size > core.settings.max_uncommitted_bytes:
+    if core.uncommitted_bytes and core.uncommitted_bytes + size > most:
         return OVERLOADED
     return ACCEPTED
 
@@ -494,6 +497,7 @@ cdef int raft_step(Core *core, const Event *event, Update *update) except -1 nog
         return 1
     if event.now > core.now:
         core.now = event.now
+    core.reserve = event.mode == 1 and (event.type == PROPOSE or event.type == RECEIVE)
     core.failed = True  # until the step is done: one that runs out of memory half way must not be followed by another
     dispatch(core, event, update)
     if core.role == LEADER and core.round_wanted and core.round < core.confirmed_round + ROUNDS_AHEAD:

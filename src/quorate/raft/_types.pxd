@@ -374,6 +374,7 @@ cdef extern from "quorate/raft/structs.hpp" namespace "quorate" nogil:
         ordered_map[uint64_t, Progress] progress
         uint64_t term_start_index
         uint64_t uncommitted_bytes
+        bool reserve
         uint64_t heartbeat_deadline
         uint64_t quorum_deadline
         uint64_t round

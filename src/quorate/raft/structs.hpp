@@ -114,7 +114,8 @@ struct Change {
 
 struct Event {
     uint8_t type = 0;
-    uint8_t mode = 0;            /* ProposeChange: a JointMode; DiskStalled: 1 if stalled; ReadIndex: 1 if a lease will not do */
+    uint8_t mode = 0;            /* ProposeChange: a JointMode; DiskStalled: 1 if stalled; ReadIndex: 1 if a lease will not do;
+                                    Propose, and Receive of a forwarded proposal: 1 if the reserve is for it */
     uint64_t now = 0;
     uint64_t id = 0;             /* of the request, or the target or peer */
     uint64_t ticket = 0, index = 0, term = 0, size = 0, digest = 0;
@@ -271,7 +272,8 @@ struct Settings {
     uint64_t disk_stall = 1000000, hint_delay_max = 10000;
     bool pre_vote = true, check_quorum = true, lease_reads = false, forward = true;
     uint64_t max_message_bytes = 1 << 20, max_inflight_messages = 256, max_inflight_bytes = 8 << 20;
-    uint64_t max_uncommitted_bytes = 64 << 20, max_apply_bytes = 1 << 20, snapshot_chunk_bytes = 256 << 10;
+    uint64_t max_uncommitted_bytes = 64 << 20; /* and an eighth more, the reserve, for what gives back */
+    uint64_t max_apply_bytes = 1 << 20, snapshot_chunk_bytes = 256 << 10;
     uint64_t compaction_tail = 0, compaction_tail_bytes = 0, max_pending_reads = 65536;
 };
 
@@ -318,6 +320,7 @@ struct Core {
     std::map<uint64_t, Progress> progress; /* ordered, so that runs repeat; holds every member but this node */
     uint64_t term_start_index = 0;  /* the no-op of this term */
     uint64_t uncommitted_bytes = 0;
+    bool reserve = false;           /* what this step proposes may use the reserve */
     uint64_t heartbeat_deadline = 0;
     uint64_t quorum_deadline = 0;
     uint64_t round = 0;

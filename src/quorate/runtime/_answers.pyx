@@ -34,7 +34,7 @@ from quorate.runtime._answers cimport *
 from quorate.runtime._clients cimport clients_take, clients_take_urgent
 from quorate.runtime._lanes cimport REQUEST_LANE_OPEN, LaneDriver, Lanes, lanes_run, lanes_stopped, lanes_take
 from quorate.runtime._questions cimport QUESTION_READ, question_read, question_taken, questions_applied, questions_stopped
-from quorate.runtime._requests cimport loop_answer, outcome_of
+from quorate.runtime._requests cimport loop_answer, outcome_of, request_frees
 from quorate.runtime._sessions cimport (
     bind_session,
     sessions_applied,
@@ -233,9 +233,43 @@ cdef int waiting_expire(Loop *it, uint64_t now) except -1 nogil:
 # Where proposals went ------------------------------------------------------------------------------------------------------
 
 
+cdef int split_off(Loop *it, Batch *batch) except -1 nogil:
+    """Of a batch that was refused as too much: what gives back goes once more, from the reserve. Behind whatever stood
+    before it in the batch, which is answered first and did not happen."""
+    cdef Event event
+    cdef Batch again, rest
+    cdef entry made
+    cdef size_t i
+    for i in range(batch.requests.size()):
+        if not request_frees(batch.requests[i]):
+            rest.requests.push_back(batch.requests[i])
+            continue
+        made.term = 0
+        made.kind = ENTRY_COMMAND
+        made.data = batch.requests[i].command
+        made.offset = 0
+        made.length = made.data.length
+        event.entries.push_back(EntryRef(made))
+        again.requests.push_back(batch.requests[i])
+        again.expires_at = max(again.expires_at, batch.requests[i].expires_at)
+    if again.requests.empty():
+        return 0
+    batch.requests.swap(rest.requests)
+    again.reserve = True
+    event.type = PROPOSE
+    event.mode = 1
+    event.id = it.next_id
+    it.next_id += 1
+    it.batches[event.id] = again
+    it.own.push_back(event)
+    return 0
+
+
 cdef int batch_refused(Loop *it, uint64_t id, uint8_t outcome) except -1 nogil:
     cdef batch_iterator found = it.batches.find(id)
     if found != it.batches.end():
+        if outcome == OUTCOME_OVERLOADED and not dereference(found).second.reserve and not dereference(found).second.read:
+            split_off(it, &dereference(found).second)
         answer_all(it, &dereference(found).second, outcome, 0)
         it.batches.erase(found)
     return 0

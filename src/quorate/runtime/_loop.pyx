@@ -21,6 +21,7 @@ from quorate.raft._types cimport (
     ACCEPTED,
     APPLIED,
     DISK_STALLED,
+    ENTRY_COMMAND,
     FORWARD_PROPOSAL,
     FORWARDED,
     INSTALL_SNAPSHOT,
@@ -32,10 +33,13 @@ from quorate.raft._types cimport (
     TICK,
     UNREACHABLE,
     Core,
+    EntryRef,
     Event,
     Message,
     Progress,
     Update,
+    entry,
+    entry_bytes,
 )
 from quorate.runtime._answers cimport *
 from quorate.runtime._clients cimport *
@@ -74,6 +78,9 @@ from quorate.errors import InvariantBroken, NodeFailed
 
 cdef extern from "<unistd.h>" nogil:
     int64_t c_read "read"(int fd, void *into, size_t size)
+
+cdef extern from "command.h" nogil:
+    int command_frees(const uint8_t *bytes, size_t length)
 
 cdef extern from "Python.h" nogil:
     ctypedef struct PyThreadState:
@@ -187,6 +194,17 @@ cdef int office_changed(Loop *it, const Update *update) except -1 nogil:
 # What comes in -----------------------------------------------------------------------------------------------------------
 
 
+cdef bint gives_back(const Message *message) noexcept nogil:
+    """Whether a forwarded proposal only ends and releases, so that the reserve is for it."""
+    cdef const EntryRef *it
+    cdef size_t i
+    for i in range(message.entries.size()):
+        it = &message.entries[i]
+        if it.kind != ENTRY_COMMAND or not command_frees(entry_bytes(<const entry *>it), it.length):
+            return False
+    return True
+
+
 cdef int receive_from(Loop *it, uint32_t slot) except -1 nogil:
     cdef Event event
     cdef Message message
@@ -203,6 +221,7 @@ cdef int receive_from(Loop *it, uint32_t slot) except -1 nogil:
                 return peers_damaged(&it.peers, slot, clock_microseconds())
             continue
         event.message = &message
+        event.mode = 1 if message.type == FORWARD_PROPOSAL and gives_back(&message) else 0
         step(it, &event)
     return 0
 

@@ -6,6 +6,8 @@ from quorate.raft._types cimport buffer
 from quorate.runtime._completions cimport Asked
 from quorate.runtime._structs cimport Loop, Request, mailbox, poller
 
+# Whether it ends, releases or renews something: what is admitted when ordinary questions are refused.
+cdef bint request_frees(const Request *it) noexcept nogil
 # What the core's refusal of a proposal or a read means to a caller.
 cdef uint8_t outcome_of(uint8_t status) noexcept nogil
 cdef Request *request_new(uint8_t kind, buffer *command, uint64_t expires_at) except NULL

@@ -11,6 +11,7 @@ Knows nothing of what commands say.
 
 cimport cython
 from cpython.exc cimport PyErr_CheckSignals
+from libc.stddef cimport size_t
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from quorate.raft._types cimport LEADER_CHANGED, NO_LEADER, NOT_LEADER, OVERLOADED, STALLED, TRANSFERRING, buffer
@@ -31,6 +32,9 @@ cdef extern from *:
     """
     void reference_take(uint32_t *references) noexcept nogil
     uint32_t reference_count(const uint32_t *it) noexcept nogil
+
+cdef extern from "command.h" nogil:
+    int command_frees(const uint8_t *bytes, size_t length)
 
 cdef double SLICE_SECONDS = 0.05  # how long a signal may have to wait
 cdef double LATE_SECONDS = 5.0    # how late the end of a long poll may be
@@ -89,11 +93,20 @@ cdef void request_answer(
     request_finish(it)
 
 
+cdef bint request_frees(const Request *it) noexcept nogil:
+    if it.kind == REQUEST_RENEW:
+        return True
+    if it.command == NULL or (it.kind != REQUEST_PROPOSE and it.kind <= REQUEST_TRANSFER):
+        return False
+    return command_frees(<const uint8_t *>it.command.bytes, it.command.length) != 0
+
+
 cdef uint8_t request_put(mailbox *mail, poller *poll, const int *ended, Request *it) noexcept nogil:
     cdef uint8_t outcome
     cdef int put
     reference_take(&it.references)
-    put = mailbox_put(mail, it)
+    # The last places are for what gives back: under overload it is what helps.
+    put = MAILBOX_FULL if mailbox_crowded(mail) and not request_frees(it) else mailbox_put(mail, it)
     if put == MAILBOX_WAKE:
         poller_wake(poll)
     elif put != MAILBOX_PUT:

@@ -13,7 +13,7 @@ from quorate.runtime._structs cimport Loop, Request, step_function
 cdef enum:
     TOKEN_PROCESS = 8       # in the lower half of a poller's token; the upper one says which
     PROCESSES_MAX = 1024    # processes watched at a time
-    RENEW_SESSIONS_MAX = 4096 # of one request
+    RENEW_SESSIONS_MAX = 8192 # of one request
 
 
 cdef extern from "quorate/runtime/sessions.hpp" namespace "quorate" nogil:

@@ -49,6 +49,7 @@ cdef extern from "mailbox.h" nogil:
     void mailbox_close(mailbox *it)
     int mailbox_closed(const mailbox *it)
     size_t mailbox_size(const mailbox *it)
+    int mailbox_crowded(const mailbox *it)
 
 
 cdef extern from "frame.h" nogil:
@@ -290,6 +291,7 @@ cdef extern from "quorate/runtime/completions.hpp" namespace "quorate" nogil:
         uint64_t expires_at
         cbool read
         cbool forwarded
+        cbool reserve
         Batch()
 
     cdef cppclass Waiting:

@@ -177,6 +177,7 @@ struct Batch {
     uint64_t expires_at = 0;
     bool read = false;
     bool forwarded = false;     /* the leader was asked, and its answer is awaited */
+    bool reserve = false;       /* all of it gives back, so that the reserve is for it */
 };
 
 /* A request whose place in the log is known. */
