@@ -231,17 +231,21 @@ def test_what_gives_back_is_taken_when_the_leader_takes_no_more(tmp_path: Path, 
         for number, each in enumerate([session, waiter]):
             node.execute(commands.acquire("lock", session=each, acquisition=number + 1), timeout=PATIENCE)
         for faults in cluster.faults.values():
-            faults.slow("sync", seconds=0.2)
+            faults.slow("sync", seconds=0.5)
         proven = False
         begin = time.monotonic()
         while not proven:
             assert time.monotonic() < begin + 60.0
-            # One batch: a release behind puts that are refused.
-            pending = [node.propose(commands.put("k", bytes(1000)), timeout=60.0) for _ in range(100)]
+            # Under way, and as much as the leader takes; then a release behind puts that are refused.
+            before = leader.status()["last_index"]
+            head = node.propose(commands.put("k", bytes(30_000)), timeout=60.0)
+            until(lambda before=before: leader.status()["last_index"] > before, PATIENCE)
+            pending = [node.propose(commands.put("k", b"v"), timeout=60.0) for _ in range(20)]
             release = node.propose(commands.release(session=session, acquisition=1), timeout=60.0)
             refused = Overloaded in {outcome(each) for each in pending}
             became = outcome(release)
             assert became is not Overloaded
+            outcome(head)
             proven = refused and became is None
         for faults in cluster.faults.values():
             faults.clear()

@@ -349,7 +349,7 @@ cdef uint8_t why_not(Core *core, const vector[EntryRef] *entries) noexcept nogil
     for i in range(entries.size()):
         size += entries[0][i].length
     if core.reserve:
-        most += most // 8
+        most += most // 8 + ENTRY_BYTES_MAX  # on top of one that was larger than the limit
     # One that is larger than the whole limit still goes when nothing else is under way.
     if core.uncommitted_bytes and core.uncommitted_bytes + size > most:
         return OVERLOADED

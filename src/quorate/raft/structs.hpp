@@ -272,7 +272,7 @@ struct Settings {
     uint64_t disk_stall = 1000000, hint_delay_max = 10000;
     bool pre_vote = true, check_quorum = true, lease_reads = false, forward = true;
     uint64_t max_message_bytes = 1 << 20, max_inflight_messages = 256, max_inflight_bytes = 8 << 20;
-    uint64_t max_uncommitted_bytes = 64 << 20; /* and an eighth more, the reserve, for what gives back */
+    uint64_t max_uncommitted_bytes = 64 << 20; /* and a reserve beyond it for what gives back */
     uint64_t max_apply_bytes = 1 << 20, snapshot_chunk_bytes = 256 << 10;
     uint64_t compaction_tail = 0, compaction_tail_bytes = 0, max_pending_reads = 65536;
 };
