@@ -6,11 +6,11 @@ import os
 import struct
 import time
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from quorate.config import RaftConfig
 from quorate.errors import (
     ConnectionLost,
     InvalidArgument,
@@ -25,11 +25,13 @@ from quorate.runtime.node import NativeNode
 from quorate.storage import Faults
 from quorate.store import commands
 from quorate.store.views import Result, Status
-from runtime.clusters import Cluster, until
+from runtime.clusters import PATIENT, Cluster, until
 
 RENEW = 6
 RENEWED, UNKNOWN, EXPIRY_PROPOSED = 0, 1, 2
 PATIENCE = 20.0
+SLOW_DISK = replace(PATIENT, disk_stall_ms=60_000)
+"""For disks that are made slow on purpose: a leader keeps its office."""
 
 
 def body(sessions: Iterable[int]) -> bytes:
@@ -148,8 +150,7 @@ def test_without_a_majority_no_renewal_is_acknowledged() -> None:
 def test_a_renewal_that_comes_after_the_expiry_was_proposed_is_refused(tmp_path: Path) -> None:
     members = {1: ("a", "unix:/unused")}
     faults = Faults()
-    config = RaftConfig(disk_stall_ms=60_000)
-    with NativeNode("a", 1, members, data_dir=tmp_path / "a", listen=None, faults=faults, config=config) as node:
+    with NativeNode("a", 1, members, data_dir=tmp_path / "a", listen=None, faults=faults, config=SLOW_DISK) as node:
         node.wait_ready()
         session = opened(node, 1000)
         before = node.status()["last_index"]
@@ -204,7 +205,7 @@ def test_who_renews_when_the_node_stops_is_told() -> None:
 def test_a_node_that_is_too_busy_for_proposals_renews_all_the_same(tmp_path: Path) -> None:
     members = {1: ("a", "unix:/unused")}
     faults = Faults()
-    with NativeNode("a", 1, members, data_dir=tmp_path / "a", listen=None, faults=faults) as node:
+    with NativeNode("a", 1, members, data_dir=tmp_path / "a", listen=None, faults=faults, config=SLOW_DISK) as node:
         node.wait_ready()
         session, dropped = opened(node, 3000), opened(node, 3000)
         faults.slow("sync", seconds=0.3)
@@ -224,7 +225,8 @@ def test_a_node_that_is_too_busy_for_proposals_renews_all_the_same(tmp_path: Pat
 
 @pytest.mark.parametrize("of", ["leader", "follower"])
 def test_what_gives_back_is_taken_when_the_leader_takes_no_more(tmp_path: Path, of: str) -> None:
-    with Cluster(path=tmp_path, faults=True, max_uncommitted_bytes=20_000, disk_stall_ms=60_000) as cluster:
+    config = replace(SLOW_DISK, max_uncommitted_bytes=20_000)
+    with Cluster(path=tmp_path, faults=True, config=config) as cluster:
         leader = cluster.leader()
         node = leader if of == "leader" else others(cluster, leader)[0]
         session, waiter = opened(node, 60_000), opened(node, 60_000)
@@ -258,7 +260,7 @@ def test_what_gives_back_is_taken_when_the_leader_takes_no_more(tmp_path: Path, 
 def test_a_full_queue_of_requests_still_takes_what_gives_back(tmp_path: Path) -> None:
     members = {1: ("a", "unix:/unused")}
     faults = Faults()
-    with NativeNode("a", 1, members, data_dir=tmp_path / "a", listen=None, faults=faults) as node:
+    with NativeNode("a", 1, members, data_dir=tmp_path / "a", listen=None, faults=faults, config=SLOW_DISK) as node:
         node.wait_ready()
         session, goodbye = opened(node, 60_000), opened(node, 60_000)
         node.execute(commands.acquire("lock", session=session, acquisition=1))
