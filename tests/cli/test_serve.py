@@ -21,6 +21,7 @@ from quorate.cli import main
 from quorate.cli import serve as _  # noqa: F401 – the module, so that it can be patched below
 from quorate.cli._logs import begin
 from quorate.cli._systemd import Notifier
+from quorate.config import RaftConfig
 from quorate.errors import ConfigError, NodeFailed
 
 serving = sys.modules["quorate.cli.serve"]
@@ -171,6 +172,15 @@ def test_a_flag_wins_over_the_environment_and_that_over_the_file(tmp_path: Path,
     serve("--name", "flag", "--data-dir", "flag-data", "--raft", "heartbeat_ms=30", **said)
     assert (made[-1][0], str(made[-1][3]), made[-1][6].heartbeat_ms) == ("flag", "flag-data", 30)
     assert made[-1][1] == {"env": "unix:x"}
+
+
+def test_the_file_for_real_machines_can_be_read(made: list[Any]) -> None:
+    serve("--config", str(Path(__file__).parents[2] / "examples" / "deploy" / "quorate.toml"), "--name", "b")
+    name, members, _, data_dir, durability, insecure, raft = made.pop()
+    assert (name, sorted(members), str(data_dir), durability, insecure) == (
+        "b", ["a", "b", "c"], "/var/lib/quorate", "fsync", True,
+    )  # fmt: skip
+    assert raft == RaftConfig()
 
 
 def test_the_environment_alone_is_enough(made: list[Any]) -> None:

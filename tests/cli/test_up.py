@@ -106,6 +106,9 @@ def test_a_command_finds_the_cluster_and_its_exit_code_is_ours(tmp_path: Path) -
     with Command("up", "--nodes", "1", "--", "./no-such-command", cwd=tmp_path) as command:
         command.line("./no-such-command cannot be run: No such file or directory")
         assert command.process.wait() == 2
+    with Command("up", "--nodes", "1", "--", "sleep", "1000", cwd=tmp_path) as command:
+        command.line("node a leads")
+        assert command.end(signal.SIGINT) == 130
     assert list(tmp_path.iterdir()) == []  # the directories were temporary
 
 

@@ -70,7 +70,7 @@ def up(
 
 
 def _up(command: tuple[str, ...], home: Home, raft: tuple[tuple[str, Any], ...], as_json: bool) -> int:
-    code = 0
+    code = 128 + signal.SIGINT if command else 0
     with home, _stopping():
         show: Json | Lines | Picture
         if as_json:
@@ -230,7 +230,7 @@ class Picture:
             "lag",
             "round ms",
             "fdatasync p99 ms",
-            left=1,
+            left=4,
         )
         known = [child.status for child in self.running.children if "commit" in child.status]
         newest = max((status["commit"] for status in known), default=0)
