@@ -41,7 +41,8 @@ class Command:
         assert self.process.stdout is not None
         assert self.process.stderr is not None
         self._threads = [
-            threading.Thread(target=self._read, args=(each,)) for each in (self.process.stdout, self.process.stderr)
+            threading.Thread(target=self._read, args=(each,), daemon=True)
+            for each in (self.process.stdout, self.process.stderr)
         ]
         for thread in self._threads:
             thread.start()
@@ -93,7 +94,7 @@ class Command:
         self.process.kill()
         self.process.wait()
         for thread in self._threads:
-            thread.join()
+            thread.join(PATIENCE)
 
 
 def until(condition: Callable[[], Any]) -> Any:

@@ -18,7 +18,6 @@ from click.testing import CliRunner, Result
 
 from cli.running import PATIENCE, Command, fetch, until
 from quorate.cli import main
-from quorate.cli import serve as _  # noqa: F401 – the module, so that it can be patched below
 from quorate.cli._logs import begin
 from quorate.cli._systemd import Notifier
 from quorate.config import RaftConfig
@@ -176,7 +175,8 @@ def test_a_flag_wins_over_the_environment_and_that_over_the_file(tmp_path: Path,
 
 def test_the_file_for_real_machines_can_be_read(made: list[Any]) -> None:
     serve("--config", str(Path(__file__).parents[2] / "examples" / "deploy" / "quorate.toml"), "--name", "b")
-    name, members, _, data_dir, durability, insecure, raft = made.pop()
+    name, members, listen, data_dir, durability, insecure, raft = made.pop()
+    assert listen is None
     assert (name, sorted(members), str(data_dir), durability, insecure) == (
         "b", ["a", "b", "c"], "/var/lib/quorate", "fsync", True,
     )  # fmt: skip

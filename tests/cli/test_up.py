@@ -17,7 +17,6 @@ from rich.console import Console
 
 from cli.running import Command, is_alive, until
 from quorate.cli import _up_nodes, main
-from quorate.cli import up as _  # noqa: F401
 from quorate.cli._up_home import Home
 from quorate.errors import ConfigError
 

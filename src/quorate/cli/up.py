@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -98,16 +98,19 @@ def _run(command: tuple[str, ...], home: Home, running: Nodes) -> int:
     """Runs the command once there is a leader, and gives its exit code."""
     while running.leader is None:
         running.turn()
+    process = None
     try:
-        process = subprocess.Popen(command, env={**os.environ, "QUORATE_URL": home.url})
-    except OSError as error:
-        raise ConfigError(f"{command[0]} cannot be run: {error.strerror}") from None
-    try:
+        with _held_back():  # else a signal could come between the start of the process and our knowing of it
+            try:
+                process = subprocess.Popen(command, env={**os.environ, "QUORATE_URL": home.url})
+            except OSError as error:
+                raise ConfigError(f"{command[0]} cannot be run: {error.strerror}") from None
         while (code := process.poll()) is None:
             running.turn()
     except BaseException:
-        process.terminate()
-        process.wait()
+        if process is not None:
+            process.terminate()
+            process.wait()
         raise
     return code if code >= 0 else 128 - code
 
@@ -116,20 +119,36 @@ def _settings(raft: tuple[tuple[str, Any], ...]) -> list[str]:
     return [part for name, value in raft for part in ("--raft", f"{name}={value}")]
 
 
+SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
 @contextlib.contextmanager
-def _stopping() -> Iterator[None]:
-    """SIGTERM and a closed terminal end the command as Ctrl-C does."""
-
-    def stop(number: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
-    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = [signal.signal(each, stop) for each in signals]
+def _handled(handler: Callable[[int, Any], None]) -> Iterator[None]:
+    before = [signal.signal(each, handler) for each in SIGNALS]
     try:
         yield
     finally:
-        for each, handler in zip(signals, before, strict=True):
-            signal.signal(each, handler)
+        for each, old in zip(SIGNALS, before, strict=True):
+            signal.signal(each, old)
+
+
+def _interrupt(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _stopping() -> contextlib.AbstractContextManager[None]:
+    """SIGTERM and a closed terminal end the command as Ctrl-C does."""
+    return _handled(_interrupt)
+
+
+@contextlib.contextmanager
+def _held_back() -> Iterator[None]:
+    """A signal that comes meanwhile is heard at the end."""
+    came: list[int] = []
+    with _handled(lambda number, frame: came.append(number)):
+        yield
+    if came:
+        raise KeyboardInterrupt
 
 
 def hints(home: Home) -> list[str]:
