@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import json
 import logging
@@ -9,7 +10,6 @@ import os
 import re
 import signal
 import socket
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from quorate.cli._systemd import Notifier
 from quorate.config import RaftConfig
 from quorate.errors import ConfigError, NodeFailed
 
-serving = sys.modules["quorate.cli.serve"]
+serving = importlib.import_module("quorate.cli.serve")  # its name is also that of the command in it
 
 
 @pytest.fixture(autouse=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import json
 import os
@@ -165,7 +166,7 @@ def test_a_reserved_port_is_free_for_the_node_alone(tmp_path: Path) -> None:
 
 
 def test_the_picture_shows_every_node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    module = sys.modules["quorate.cli.up"]
+    module = importlib.import_module("quorate.cli.up")
     screen = io.StringIO()
     monkeypatch.setattr(
         module, "console", lambda: Console(file=screen, force_terminal=True, width=120, highlight=False)
