@@ -304,7 +304,7 @@ cdef uint64_t places_tick(Engine *it, uint64_t now) except? 0 nogil:
     cdef Place *place
     cdef size_t i
     cdef int best = -1
-    cdef bint hunting, near_missing, leading
+    cdef bint hunting, near_missing, leading, placed = False
     cdef int open, others = 0, trying = 0
     lookups_over(it, now)
     for i in range(LINKS):
@@ -312,6 +312,7 @@ cdef uint64_t places_tick(Engine *it, uint64_t now) except? 0 nogil:
             trying += 1
     for i in range(it.places.size()):
         trying += it.places[i].looking != NULL
+        placed = placed or (it.places[i].used and it.places[i].node == it.leader)
     open = open_links(it)
     leading = it.leader != 0 and node_link(it, it.leader) >= 0
     if leading:
@@ -321,7 +322,7 @@ cdef uint64_t places_tick(Engine *it, uint64_t now) except? 0 nogil:
         if it.alone_since == 0:
             it.alone_since = now
         others = open
-    hunting = open == 0 or (it.alone_since and now >= it.alone_since + ALONE)
+    hunting = open == 0 or (it.alone_since and (now >= it.alone_since + ALONE or (it.leader and not placed)))
     for i in range(LINKS):
         if it.links[i].state == LINK_OPEN and it.links[i].probed:
             hunting = True  # whether it lives is not known: somebody else may tell of another leader

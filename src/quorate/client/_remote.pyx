@@ -276,15 +276,16 @@ cdef class Remote:
     # Words
 
     cdef str name_of(self, uint64_t node):
+        """As the members are called; its id if that is not known, None for no node."""
         cdef vector[KnownMember] members
         cdef size_t i
         pthread_mutex_lock(&self.it.lock)
         members = self.it.told.members
         pthread_mutex_unlock(&self.it.lock)
         for i in range(members.size()):
-            if members[i].id == node:
+            if members[i].id == node and not members[i].name.empty():
                 return members[i].name.decode(errors="replace")
-        return None
+        return str(node) if node else None
 
     cdef list troubles(self):
         """[(address, kind, words)] of each place that is not connected."""
@@ -305,7 +306,7 @@ cdef class Remote:
 
     def describe(self, uint8_t outcome, uint64_t leader):
         """An outcome as the exception that it means."""
-        name = self.name_of(leader) if leader else None
+        name = self.name_of(leader)
         if outcome == OUTCOME_UNREACHABLE:
             return NoQuorum(self.unreachable())
         if outcome == OUTCOME_NO_LEADER:
@@ -517,7 +518,7 @@ cdef class Remote:
             "leader": self.name_of(leader),
             "revision": revision,
             "connections": {
-                "open": linked.size(), "nodes": [self.name_of(linked[i]) or str(linked[i]) for i in range(linked.size())],
+                "open": linked.size(), "nodes": [self.name_of(linked[i]) for i in range(linked.size())],
                 "made": seen.connected, "attempts": seen.attempts, "lost": seen.lost, "leader_changes": seen.leader_changes,
                 "bytes_sent": seen.bytes_sent, "bytes_received": seen.bytes_received,
             },
