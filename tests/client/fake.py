@@ -61,6 +61,7 @@ class FakeNode:
         self.port: int = self.listener.getsockname()[1]
         self.address = f"127.0.0.1:{self.port}"
         self._lock = threading.Lock()
+        self._stopped = False
         threading.Thread(target=self._accept, args=(self.listener,), daemon=True).start()
 
     def __enter__(self) -> FakeNode:
@@ -72,6 +73,8 @@ class FakeNode:
     def stop(self) -> None:
         """No listener and no connection is left."""
         # Closing a socket does not wake who waits in it.
+        with self._lock:
+            self._stopped = True
         with contextlib.suppress(OSError):
             self.listener.shutdown(socket.SHUT_RDWR)
         self.listener.close()
@@ -79,6 +82,7 @@ class FakeNode:
 
     def again(self) -> None:
         """Listens on the same port, after :meth:`stop`."""
+        self._stopped = False
         self.listener = socket.create_server(("127.0.0.1", self.port))
         threading.Thread(target=self._accept, args=(self.listener,), daemon=True).start()
 
@@ -129,6 +133,8 @@ class FakeNode:
                 connection.sendall(frame(KIND_REFUSAL, bytes([1, len(text)]) + text))
                 return
             with self._lock:
+                if self._stopped:
+                    return
                 connection.sendall(frame(KIND_WELCOME, self._news()))
                 self.connections.append(connection)
             while True:

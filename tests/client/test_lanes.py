@@ -6,6 +6,7 @@ import itertools
 import random
 import struct
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -156,7 +157,7 @@ def test_without_nodes_nothing_happens_and_the_session_is_lost_in_time(
     lane.opening.wait()
     for node in nodes:
         node.stop()
-    until(lambda: not remote.connected, LONG)
+    until(lambda: remote.status()["connections"]["open"] == 0, LONG)
     with pytest.raises((NoQuorum, SessionLost)):
         lane.submit(commands.put("k", "v"), 0.1).wait()
     until(lambda: lane.state == "lost", LONG)
@@ -171,20 +172,23 @@ def test_notices(nodes: list[FakeNode], remote: Remote) -> None:
     lane = remote.lane(0.6)
     seen: list[tuple[object, ...]] = []
 
-    def found(notice: tuple[object, ...]) -> bool:
-        seen.extend(remote.notices(0.05))
-        return notice in seen
+    def comes(notice: tuple[object, ...]) -> None:
+        deadline = time.monotonic() + LONG
+        while notice not in seen:
+            assert time.monotonic() < deadline, f"{notice} is not among {seen}"
+            seen.extend(remote.notices(0.05))
 
-    until(lambda: found(("lane", lane.id, "open")), LONG)
+    comes(("lane", lane.id, "open"))
     lead(nodes, 3, 2)
-    until(lambda: found(("leader", "n3", 2)), LONG)
+    comes(("leader", "n3", 2))
+    seen.clear()
     for node in nodes:
         node.stop()
-    until(lambda: found(("state", "suspended")), LONG)
-    until(lambda: found(("lane", lane.id, "lost")), LONG)
+    comes(("state", "suspended"))
+    comes(("lane", lane.id, "lost"))
     for node in nodes:
         node.again()
-    until(lambda: seen and found(("state", "connected")), LONG)
+    comes(("state", "connected"))
 
 
 def test_closing_the_client_ends_its_lanes(nodes: list[FakeNode], remote: Remote) -> None:
