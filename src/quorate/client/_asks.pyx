@@ -266,7 +266,8 @@ cdef int lane_sends(void *context, Request *request) except -1 nogil:
     cdef Engine *it = <Engine *>context
     cdef uint32_t number
     cdef Ask *ask
-    if it.lanes_link < 0 or not has_room(&it.links[it.lanes_link]):
+    # Renewals are few, and no overload may cost a session.
+    if it.lanes_link < 0 or not (request.kind == REQUEST_RENEW or has_room(&it.links[it.lanes_link])):
         return 0
     number = <uint32_t>ask_new(it)
     ask = &it.asks[number]

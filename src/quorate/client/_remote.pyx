@@ -20,7 +20,7 @@ from quorate.client._engine cimport *
 from quorate.client._links cimport PLACES_MAX, place_add
 from quorate.client._structs cimport *
 from quorate.raft._types cimport ENTRY_BYTES_MAX, buffer, buffer_from
-from quorate.runtime._lane cimport lane_open
+from quorate.runtime._lane cimport lane_error, lane_open
 from quorate.runtime._notices cimport notices_wait
 from quorate.runtime._requests cimport Pending, ask
 from quorate.runtime._structs cimport (
@@ -30,11 +30,8 @@ from quorate.runtime._structs cimport (
     OUTCOME_EXPIRED,
     OUTCOME_NO_LEADER,
     OUTCOME_NOT_LEADER,
-    OUTCOME_NOT_SENT,
     OUTCOME_OVERLOADED,
     OUTCOME_REPLACED,
-    OUTCOME_SESSION_LOST_AFTER,
-    OUTCOME_SESSION_LOST_BEFORE,
     OUTCOME_STALLED,
     OUTCOME_STOPPED_AFTER,
     OUTCOME_STOPPED_BEFORE,
@@ -72,7 +69,6 @@ from quorate.errors import (
     Overloaded,
     Rejected,
     RequestTimeout,
-    SessionLost,
 )
 from quorate.limits import LABEL_BYTES_MAX, MEMBERS_MAX
 from quorate.runtime.addresses import parse_address
@@ -120,18 +116,6 @@ cdef str words_of(const Place *place):
     if kind == TROUBLE_HUNG:
         return "it stopped answering"
     return "connecting" if kind == TROUBLE_UNTRIED else "no trouble"
-
-
-cdef object lane_error(uint8_t outcome):
-    """What only a lane comes to."""
-    if outcome == OUTCOME_SESSION_LOST_BEFORE:
-        return SessionLost("the session is over; this was not applied", outcome=NotHappened("it was not applied"))
-    if outcome == OUTCOME_SESSION_LOST_AFTER:
-        return SessionLost("the session was lost before the outcome was known",
-                           outcome=Indeterminate("it was sent, and may have been applied before the session ended"))
-    if outcome == OUTCOME_NOT_SENT:
-        return NotHappened("it was not sent in time: what this session sent before is not answered yet")
-    return None
 
 
 @cython.final
@@ -287,6 +271,10 @@ cdef class Remote:
                 return members[i].name.decode(errors="replace")
         return str(node) if node else None
 
+    def known(self, uint64_t node):
+        """A member's name; its id if that is not known, None for 0."""
+        return self.name_of(node)
+
     cdef list troubles(self):
         """[(address, kind, words)] of each place that is not connected."""
         cdef vector[Place] places
@@ -396,7 +384,7 @@ cdef class Remote:
         term)``; ``("lane", id, state)``; ``("overflow",)`` if some were dropped, because nobody asked for long.
         """
         self.mine()
-        return notices_wait(self.it.notices, timeout, {id: name for id, name, _, _ in self.members()})
+        return notices_wait(self.it.notices, timeout, self.known)
 
     # What is known
 

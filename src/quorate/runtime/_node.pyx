@@ -436,7 +436,7 @@ cdef class Running:
         term)``; ``("lane", id, state)``; ``("overflow",)`` if some were dropped, because nobody asked for long.
         """
         self.mine()
-        return notices_wait(<Notices *>self.loop.notices, timeout, self.names)
+        return notices_wait(<Notices *>self.loop.notices, timeout, self.names.get)
 
     def office(self):
         """(role, term, leader): what :meth:`wait_change` waits for to become another."""

@@ -35,5 +35,5 @@ cdef Notices *notices_new() except NULL
 cdef void notices_free(Notices *it) noexcept nogil
 # From any thread.
 cdef void notice(Notices *it, uint8_t kind, uint64_t a, uint64_t b) noexcept nogil
-# Waits for some, with the GIL released; [(kind, a, b)], empty when the time is over. `names`: of members, by id.
-cdef list notices_wait(Notices *it, double seconds, dict names)
+# Waits for some, with the GIL released; [(kind, a, b)], empty when the time is over. `name_of`: a member's name by its id.
+cdef list notices_wait(Notices *it, double seconds, object name_of)

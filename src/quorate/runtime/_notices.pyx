@@ -71,7 +71,7 @@ cdef void wait_some(Notices *it, double seconds, deque[Notice] *out, bint *overf
     pthread_mutex_unlock(&it.lock)
 
 
-cdef list notices_wait(Notices *it, double seconds, dict names):
+cdef list notices_wait(Notices *it, double seconds, object name_of):
     cdef deque[Notice] found
     cdef bint overflow = False
     cdef double some
@@ -89,7 +89,7 @@ cdef list notices_wait(Notices *it, double seconds, dict names):
         if found[i].kind == NOTICE_STATE:
             made.append(("state", STATES[found[i].a]))
         elif found[i].kind == NOTICE_LEADER:
-            made.append(("leader", names.get(found[i].a), found[i].b))
+            made.append(("leader", name_of(found[i].a), found[i].b))
         else:
             made.append(("lane", found[i].a, LANES[found[i].b]))
     return made
