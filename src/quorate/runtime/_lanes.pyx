@@ -232,10 +232,9 @@ cdef inline bint doubtful(const LaneCommand *what) noexcept nogil:
     return what.doubt or what.flights
 
 
-cdef void forget(NativeLane *lane, LaneCommand *what) noexcept nogil:
+cdef void forget(LaneCommand *what) noexcept nogil:
     """A command whose number is used up."""
     what.state = COMMAND_DONE
-    lane.weight -= what.weight
     buffer_release(what.command)
     what.command = NULL
 
@@ -243,6 +242,7 @@ cdef void forget(NativeLane *lane, LaneCommand *what) noexcept nogil:
 cdef void advance(Lanes *it, NativeLane *lane) noexcept nogil:
     """Raises the low-water mark over what is answered."""
     while lane.numbered and lane.line.front().state == COMMAND_DONE:
+        lane.weight -= lane.line.front().weight  # now the mark lets the cluster forget the result
         lane.line.pop_front()
         lane.base += 1
         lane.numbered -= 1
@@ -379,7 +379,7 @@ cdef int command_answered(Lanes *it, NativeLane *lane, Sending *by) except -1 no
         lane.backoff = 0
         by.result = NULL
         settle(lane, what, OUTCOME_DONE, by, result)
-        forget(lane, what)
+        forget(what)
         advance(it, lane)
         if lane.cursor < lane.line.size() or lane.closing:
             wake(it, lane)

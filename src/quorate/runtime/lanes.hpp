@@ -115,7 +115,7 @@ struct Lane {
     size_t numbered = 0;
     size_t cursor = 0;           /* those before it are under way or done */
     size_t live = 0;             /* commands whose asker waits */
-    uint64_t weight = 0;         /* of those that are numbered and not done */
+    uint64_t weight = 0;         /* of those that are numbered */
     uint32_t window = 4096;
     uint32_t flights = 0;        /* sendings of any attempt that are not answered */
     uint32_t attempt = 0;        /* of the opening or the goodbye */
