@@ -386,7 +386,7 @@ cdef int command_answered(Lanes *it, NativeLane *lane, Sending *by) except -1 no
         return 0
     if status == STATUS_SESSION_LOST:
         # This sending was not applied. If no other can have been, then nothing behind it was either.
-        lose(it, lane, LOSS_ENDED, number + 1 if doubtful(what) else number)
+        lose(it, lane, LOSS_ENDED, NEVER if doubtful(what) else number)
         return 0
     if status == STATUS_GAP:
         if said < lane.base:
