@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from quorate.api.node import Node, local
     from quorate.api.session import Session
     from quorate.api.watch import Event, Watch
-    from quorate.client.backend import Member
+    from quorate.client.backend import Member, State
     from quorate.config import RaftConfig
     from quorate.store import KeyValue
     from quorate.store.views import EventKind
@@ -72,6 +72,7 @@ __all__ = [
     "RequestTimeout",
     "Session",
     "SessionLost",
+    "State",
     "StorageError",
     "Transaction",
     "Watch",
@@ -91,6 +92,7 @@ _LATER: Final = {
     "Node": "api.node",
     "RaftConfig": "config",
     "Session": "api.session",
+    "State": "client.backend",
     "Transaction": "api.client",
     "Watch": "api.watch",
     "connect": "api.connect",

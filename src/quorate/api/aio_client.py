@@ -6,6 +6,7 @@ A client belongs to the event loop in which it is used first.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Generator, Iterable, Mapping
 from types import TracebackType
 from typing import Any, TypeVar, final
@@ -17,7 +18,7 @@ from quorate.api.core import Committed, Core, Found, TransactionParts
 from quorate.api.keys import Fence, Key, Value
 from quorate.api.session import SessionView
 from quorate.api.watch import LOOK_SECONDS, Event, WatchCore
-from quorate.client.backend import Member
+from quorate.client.backend import Member, State
 from quorate.client.flow import seconds
 from quorate.client.waker import Waker
 from quorate.store import KeyValue
@@ -371,6 +372,16 @@ class Client:
     async def wait_ready(self, timeout: float = 10.0) -> None:
         """Waits until the cluster answers and can decide."""
         await self._waker.run(self._core.barrier(timeout))
+
+    def on_state(self, callback: Callable[[State], None]) -> Callable[[], None]:
+        """Calls back in the event loop with each change of the state; gives a function that ends it."""
+        loop = asyncio.get_running_loop()
+
+        def told(state: State) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed
+                loop.call_soon_threadsafe(callback, state)
+
+        return self._core.backend.on_state(told)
 
     def namespace(self, prefix: Key) -> Client:
         """The same client inside a namespace."""

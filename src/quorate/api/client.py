@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Any, Literal, TypeVar, final
 
@@ -11,7 +11,7 @@ from quorate.api.core import Committed, Core, Found, TransactionParts
 from quorate.api.keys import Fence, Key, Value
 from quorate.api.session import Session
 from quorate.api.watch import Watch
-from quorate.client.backend import Member
+from quorate.client.backend import Member, State
 from quorate.client.flow import Future, run
 from quorate.store import KeyValue
 
@@ -313,6 +313,14 @@ class Client:
         """Waits until the cluster answers and can decide. Raises NoQuorum, which says why it does not, after
         ``timeout``."""
         run(self._core.barrier(timeout))
+
+    def on_state(self, callback: Callable[[State], None]) -> Callable[[], None]:
+        """Calls back with each change of :class:`State`: CONNECTED, SUSPENDED, LOST; gives a function that ends it.
+
+        The callbacks of a process run in one thread, one after the other: they had better not wait for anything. One
+        that raises is logged (``quorate.client``).
+        """
+        return self._core.backend.on_state(callback)
 
     def namespace(self, prefix: Key) -> Client:
         """The same client inside a namespace: ``prefix`` is put before every key and name, and taken off what comes

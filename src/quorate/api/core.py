@@ -176,12 +176,15 @@ class Core:
         outcomes: list[int | QuorateError] = []
         first: QuorateError | None = None
         for one in found:
-            error = error_of(one) if isinstance(one, Result) else one
-            if error is None:
-                outcomes.append(one.revision)
+            if isinstance(one, bytes):
+                if one[0] == 0:  # Status.OK, without making a Result of each
+                    outcomes.append(int.from_bytes(one[2:10], "little"))
+                    continue
+                error = error_of(Result.decode(one)) or QuorateError("an unexpected result")
             else:
-                first = first or error
-                outcomes.append(error)
+                error = one
+            first = first or error
+            outcomes.append(error)
         if first is None:
             return outcomes  # type: ignore[return-value]
         first.outcomes = outcomes

@@ -9,13 +9,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any, Protocol
 
 from quorate.client.flow import Answer, Flow
+from quorate.errors import QuorateError
 from quorate.store import KeyValue, Reader
 from quorate.store.views import Acquisition, Permit, Result, SessionView, WatchEvent
 
-__all__ = ["Backend", "Events", "Lane", "Member", "Rows"]
+__all__ = ["Backend", "Events", "Lane", "Member", "Rows", "State"]
+
+
+class State(str, Enum):
+    """How a client stands with its cluster."""
+
+    CONNECTED = "CONNECTED"
+    """There is a leader, and it answers."""
+    SUSPENDED = "SUSPENDED"
+    """No leader is known or can be reached: sessions go on until their time is over."""
+    LOST = "LOST"
+    """A session of the client is over, with its locks and keys; or the node in this process has stopped."""
 
 
 @dataclass(frozen=True)
@@ -58,8 +71,20 @@ class Lane(Protocol):
     """A session through which commands go exactly once and in order; kept alive natively."""
 
     @property
+    def id(self) -> int:
+        """Names it in notices, in this process."""
+
+    @property
     def session(self) -> int:
-        """Its id."""
+        """Its id in the cluster."""
+
+    @property
+    def state(self) -> str:
+        """opening, open, closing, closed or lost."""
+
+    @property
+    def loss(self) -> str | None:
+        """Why it is lost, in words."""
 
     @property
     def ttl(self) -> float:
@@ -75,6 +100,12 @@ class Lane(Protocol):
     def submit(self, command: bytes, timeout: float) -> Answer:
         """Hands a command in, behind those before it. The answer is (index, encoded result)."""
 
+    def submit_many(self, commands: list[bytes], timeout: float) -> Answer:
+        """Hands commands in as one. The answer is a list: an encoded result or an error for each."""
+
+    def close(self, timeout: float) -> Answer:
+        """Ends it, once what is pending is answered."""
+
 
 class Backend(Protocol):
     """What a client does with its cluster. Every method may be called from any thread; a flow belongs to one caller.
@@ -86,8 +117,11 @@ class Backend(Protocol):
         """Applies a command (:mod:`quorate.store.commands`), in the order of a lane: the pooled one, or the one
         given."""
 
-    def write_many(self, commands: Sequence[bytes], timeout: float, lane: Lane | None = None) -> Flow[list[Any]]:
-        """Applies commands in order, without waiting for one before the next is sent: a Result or an error for each."""
+    def write_many(
+        self, commands: Sequence[bytes], timeout: float, lane: Lane | None = None
+    ) -> Flow[list[bytes | QuorateError]]:
+        """Applies commands in order, without waiting for one before the next is sent: an encoded result or an error for
+        each."""
 
     def copy(self) -> Reader | None:
         """The copy of the store in this process, if there is one and it is as new as what was read before."""
@@ -138,8 +172,8 @@ class Backend(Protocol):
     def transfer(self, name: str | None, timeout: float) -> Flow[None]:
         """Hands the leader's office over, to the named member or to the one that is furthest."""
 
-    def on_state(self, callback: Callable[[str], None]) -> Callable[[], None]:
-        """Calls back with CONNECTED, SUSPENDED or LOST on each change; gives a function that ends it."""
+    def on_state(self, callback: Callable[[State], None]) -> Callable[[], None]:
+        """Calls back on each change of the state, in a thread of its own; gives a function that ends it."""
 
     def close(self) -> None:
         """Ends it, with its sessions. What is pending raises. Does nothing the second time."""

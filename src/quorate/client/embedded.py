@@ -21,16 +21,20 @@ __all__ = ["EmbeddedBackend"]
 class EmbeddedBackend(EngineBackend):
     """What a client does with its cluster, through one of the cluster's nodes in this process."""
 
-    def __init__(self, node: NativeNode, *, owns: bool = False) -> None:
-        super().__init__()
+    def __init__(self, node: NativeNode, *, owns: bool = False, label: str = "") -> None:
+        super().__init__(label)
         self.node: Final = node
         self._owns = owns
         self._reader: Reader | None = None  # of the run that was read last
+        self._heard: Any = None  # the run whose notices are told
 
     def _engine(self) -> Any:
         run = self.node._running()
         if not run.alive:
             run.barrier(0.0).wait()  # stopped, or of the parent process: it says which
+        if run is not self._heard:
+            self._heard = run
+            self._listen(run)
         return run
 
     # Reading
@@ -98,12 +102,9 @@ class EmbeddedBackend(EngineBackend):
         ]
         yield
 
-    def close(self) -> None:
-        """See :class:`~quorate.client.backend.Backend`."""
-        if not self._closed:
-            self._closed = True
-            if self._owns:
-                self.node.stop()
+    def _end(self) -> None:
+        if self._owns:
+            self.node.stop()
 
     def __repr__(self) -> str:
         return f"{'closed, ' if self._closed else ''}embedded in {self.node!r}"

@@ -6,13 +6,29 @@ read by `store._decode`.
 
 from __future__ import annotations
 
+import contextlib
+import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeVar
 
-from quorate.client.backend import Events, Lane, Member, Rows
+from quorate.client.backend import Events, Lane, Member, Rows, State
 from quorate.client.flow import Answer, Flow, Pause
-from quorate.errors import ConnectionLost, InvalidArgument, NoQuorum, NotLeader, QuorateError, Rejected
+from quorate.client.notices import Notices, notices_of
+from quorate.client.outcomes import checked
+from quorate.errors import (
+    ConnectionLost,
+    Indeterminate,
+    InvalidArgument,
+    NoQuorum,
+    NotHappened,
+    NotLeader,
+    Overloaded,
+    QuorateError,
+    Rejected,
+    SessionLost,
+)
 from quorate.runtime import questions
 from quorate.runtime.questions import Kind
 from quorate.store import KeyValue, Reader, _decode
@@ -26,15 +42,32 @@ LAST_SECONDS: Final = 0.05
 """With less time than this left, a question is not asked again: the answer would come too late to be told."""
 RETRY_SECONDS: Final = 0.01
 """How long a question waits for another leader before it is asked again."""
+MANY: Final = 16_384
+"""Commands that are handed to a lane as one."""
+TTL_SECONDS: Final = 10.0
+"""Of the session in which a client writes what belongs to no other one."""
+GOODBYE_SECONDS: Final = 1.0
+"""How long closing a client waits for the end of its sessions; without it they end by themselves, after their ttl."""
 ANSWER_BYTES: Final = 4 << 20
 """Rows in one answer; a range of more is read in pieces."""
+
+
+_STATES: Final = {"connected": State.CONNECTED, "suspended": State.SUSPENDED, "stopped": State.LOST}
 
 
 class EngineBackend:
     """A :class:`~quorate.client.backend.Backend` over an engine; subclasses say which one it is now."""
 
-    def __init__(self) -> None:
+    def __init__(self, label: str = "") -> None:
         self._closed = False
+        self._label = label
+        self._lock = threading.Lock()
+        self._pooled: Lane | None = None  # the session in which this client writes
+        self._pooled_of: Any = None  # the engine that it belongs to
+        self._lanes: dict[int, Lane] = {}  # those that were opened here and not closed, by their ids in notices
+        self._callbacks: list[Callable[[State], None]] = []
+        self._told: State | None = None
+        self._notices: Notices | None = None
 
     def _engine(self) -> Any:
         """What is asked; raises if there is nobody to ask."""
@@ -43,6 +76,23 @@ class EngineBackend:
     def _open(self) -> None:
         if self._closed:
             raise Rejected("the client is closed")
+
+    def _lane(self) -> Lane:
+        """The pooled lane: a new one if there is none, or the session is over, or the engine is another one."""
+        lane = self._pooled
+        engine = self._engine()
+        if lane is None or self._pooled_of is not engine or lane.state not in ("opening", "open"):
+            with self._lock:
+                self._open()
+                lane = self._pooled
+                if lane is None or self._pooled_of is not engine or lane.state not in ("opening", "open"):
+                    if lane is not None:
+                        self._lanes.pop(lane.id, None)
+                    lane = engine.lane(TTL_SECONDS, label=self._label.encode()[:255])
+                    self._lanes[lane.id] = lane
+                    self._pooled = lane
+                    self._pooled_of = engine
+        return lane
 
     def _asked(self, send: Callable[[Any, float], Answer], timeout: float, *, harmless: bool = False) -> Flow[Any]:
         """Asks, and asks again while it is proven that nothing happened; what is ``harmless`` also if it is not
@@ -72,17 +122,58 @@ class EngineBackend:
 
     def write(self, command: bytes, timeout: float, lane: Lane | None = None) -> Flow[Result]:
         """See :class:`~quorate.client.backend.Backend`."""
-        answer = yield from self._asked(lambda engine, left: engine.propose(command, left), timeout)
-        return Result.decode(answer[1])
-
-    def write_many(self, commands: Sequence[bytes], timeout: float, lane: Lane | None = None) -> Flow[list[Any]]:
-        """See :class:`~quorate.client.backend.Backend`."""
-        found: list[Any] = []
-        for command in commands:
+        self._open()
+        if lane is not None:
+            return Result.decode((yield lane.submit(command, timeout))[1])
+        deadline = time.monotonic() + timeout
+        left = timeout
+        while True:
             try:
-                found.append((yield from self.write(command, timeout, lane)))
-            except QuorateError as error:  # noqa: PERF203
-                found.append(error)
+                return Result.decode((yield self._lane().submit(command, left))[1])
+            except SessionLost as lost:
+                # The session was not the caller's own, so that its loss is not theirs; and a new one may be tried once
+                # it is proven that nothing was done in the old one (a retry never crosses sessions otherwise).
+                left = deadline - time.monotonic()
+                if not isinstance(lost.outcome, NotHappened):
+                    raise Indeterminate(f"the client's session was lost on the way: {lost}") from lost
+                if left <= LAST_SECONDS:
+                    raise NotHappened(f"the client's session was lost on the way: {lost}") from lost
+
+    def write_many(
+        self, commands: Sequence[bytes], timeout: float, lane: Lane | None = None
+    ) -> Flow[list[bytes | QuorateError]]:
+        """See :class:`~quorate.client.backend.Backend`."""
+        self._open()
+        deadline = time.monotonic() + timeout
+        through = self._lane() if lane is None else lane
+        sent: deque[Answer] = deque()
+        found: list[Any] = []
+        refused: QuorateError | None = None
+        for at in range(0, len(commands), MANY):
+            piece = list(commands[at : at + MANY])
+            while refused is None:
+                try:
+                    sent.append(through.submit_many(piece, max(deadline - time.monotonic(), 0.0)))
+                    break
+                except Overloaded as full:
+                    # The queue is bounded: what was sent makes room.
+                    if not sent or time.monotonic() >= deadline:
+                        refused = full
+                    else:
+                        found += yield sent.popleft()
+                except QuorateError as error:
+                    refused = error
+            if refused is not None:
+                break
+        while sent:
+            found += yield sent.popleft()
+        if refused is not None:
+            found += [refused] * (len(commands) - len(found))
+        if lane is None:
+            for at, each in enumerate(found):
+                if isinstance(each, SessionLost):
+                    kind = NotHappened if isinstance(each.outcome, NotHappened) else Indeterminate
+                    found[at] = kind(f"the client's session was lost on the way: {each}")
         return found
 
     # Reading
@@ -152,11 +243,69 @@ class EngineBackend:
 
     def open_lane(self, ttl: float, label: str, timeout: float) -> Flow[Lane]:
         """See :class:`~quorate.client.backend.Backend`."""
-        raise NotImplementedError
+        self._open()
+        lane: Any = self._engine().lane(ttl, label=label.encode(), timeout=timeout)
+        try:
+            _, result = yield lane.opening
+            checked(Result.decode(result))
+        except BaseException:
+            with contextlib.suppress(QuorateError):
+                lane.close(timeout)
+            raise
+        with self._lock:
+            self._lanes[lane.id] = lane
+        found: Lane = lane
+        return found
 
     def close_lane(self, lane: Lane, timeout: float) -> Flow[None]:
         """See :class:`~quorate.client.backend.Backend`."""
-        raise NotImplementedError
+        with self._lock:
+            self._lanes.pop(lane.id, None)
+        try:
+            yield lane.close(timeout)
+        except SessionLost:
+            pass  # it is over, which is what was asked for
+
+    # Callbacks
+
+    def on_state(self, callback: Callable[[State], None]) -> Callable[[], None]:
+        """See :class:`~quorate.client.backend.Backend`."""
+        self._open()
+        with self._lock:
+            self._callbacks.append(callback)
+        self._listen(self._engine())
+
+        def end() -> None:
+            with self._lock:
+                if callback in self._callbacks:
+                    self._callbacks.remove(callback)
+                none_left = not self._callbacks
+            if none_left and self._notices is not None:
+                self._notices.forget(self._hear)
+                self._notices = None
+
+        return end
+
+    def _listen(self, engine: Any) -> None:
+        """Has the engine's notices told, if anybody wants to know."""
+        if self._callbacks:
+            self._notices = notices_of(engine)
+            self._notices.listen(self._hear)
+
+    def _hear(self, notice: tuple[Any, ...]) -> None:
+        state = None
+        if notice[0] == "state":
+            state = _STATES.get(notice[1])
+        elif notice[0] == "lane" and notice[1] in self._lanes:
+            if notice[2] == "lost":
+                state = State.LOST
+            elif notice[2] == "open" and self._told is State.LOST:
+                state = State.CONNECTED
+        if state is None or state == self._told:
+            return
+        self._told = state
+        for callback in list(self._callbacks):
+            callback(state)
 
     # The cluster
 
@@ -176,10 +325,25 @@ class EngineBackend:
         """See :class:`~quorate.client.backend.Backend`."""
         raise NotImplementedError
 
-    def on_state(self, callback: Callable[[str], None]) -> Callable[[], None]:
-        """See :class:`~quorate.client.backend.Backend`."""
-        raise NotImplementedError
-
     def close(self) -> None:
         """See :class:`~quorate.client.backend.Backend`."""
-        self._closed = True
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            lanes, self._lanes = list(self._lanes.values()), {}
+            self._callbacks.clear()
+        if self._notices is not None:
+            self._notices.forget(self._hear)
+        deadline = time.monotonic() + GOODBYE_SECONDS
+        endings = []
+        for lane in lanes:
+            with contextlib.suppress(QuorateError):
+                endings.append(lane.close(GOODBYE_SECONDS))
+        for ending in endings:
+            with contextlib.suppress(QuorateError):
+                ending.wait(max(deadline - time.monotonic(), 0.0))
+        self._end()
+
+    def _end(self) -> None:
+        """Gives back what is the client's own, after its sessions have ended."""

@@ -17,7 +17,7 @@ class RemoteBackend(EngineBackend):
     """What a client does with its cluster, through connections that follow the leader by themselves."""
 
     def __init__(self, remote: Remote) -> None:
-        super().__init__()
+        super().__init__(remote.label)
         self.remote: Final = remote
 
     def _engine(self) -> Any:
@@ -29,11 +29,8 @@ class RemoteBackend(EngineBackend):
         leader = self.remote.office()[2]
         return [Member(id, name, address, voter, id == leader) for id, name, address, voter in self.remote.members()]
 
-    def close(self) -> None:
-        """See :class:`~quorate.client.backend.Backend`."""
-        if not self._closed:
-            self._closed = True
-            self.remote.close()
+    def _end(self) -> None:
+        self.remote.close()
 
     def __repr__(self) -> str:
         return f"{'closed, ' if self._closed else ''}{self.remote!r}"
