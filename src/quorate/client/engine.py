@@ -130,7 +130,7 @@ class EngineBackend:
         while True:
             try:
                 return Result.decode((yield self._lane().submit(command, left))[1])
-            except SessionLost as lost:
+            except SessionLost as lost:  # noqa: PERF203
                 # The session was not the caller's own, so that its loss is not theirs; and a new one may be tried once
                 # it is proven that nothing was done in the old one (a retry never crosses sessions otherwise).
                 left = deadline - time.monotonic()
