@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeVar
@@ -64,7 +65,8 @@ class EngineBackend:
         self._lock = threading.Lock()
         self._pooled: Lane | None = None  # the session in which this client writes
         self._pooled_of: Any = None  # the engine that it belongs to
-        self._lanes: dict[int, Lane] = {}  # those that were opened here and not closed, by their ids in notices
+        # Those that were opened here and not closed, by their ids in notices; a session that is forgotten ends.
+        self._lanes: weakref.WeakValueDictionary[int, Lane] = weakref.WeakValueDictionary()
         self._callbacks: list[Callable[[State], None]] = []
         self._told: State | None = None
         self._notices: Notices | None = None
@@ -331,7 +333,8 @@ class EngineBackend:
             if self._closed:
                 return
             self._closed = True
-            lanes, self._lanes = list(self._lanes.values()), {}
+            lanes = list(self._lanes.values())
+            self._lanes.clear()
             self._callbacks.clear()
         if self._notices is not None:
             self._notices.forget(self._hear)

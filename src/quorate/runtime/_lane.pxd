@@ -22,6 +22,7 @@ cdef class Lane:
     cdef Pending ending
     cdef unsigned long generation
     cdef readonly Pending opening
+    cdef object __weakref__      # so that who keeps a list of lanes need not keep their sessions alive
 
     cdef int mine(self) except -1
     cdef int hand_in(self, Request *request) except -1
