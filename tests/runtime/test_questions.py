@@ -237,6 +237,42 @@ def test_parked_questions_are_bounded(alone: NativeNode) -> None:
     assert parked(alone) == 65_536
 
 
+def test_watches_of_odd_ranges_are_bounded_and_others_are_not(alone: NativeNode) -> None:
+    odd = questions.watch_question(b"a", b"zzz", after=1 << 60)
+    held = [alone.ask(Kind.WATCH, odd, timeout=1000) for _ in range(4097)]
+    alone.barrier(timeout=SOON)
+    with pytest.raises(Overloaded):
+        held[-1].wait()
+    held.append(alone.ask(Kind.WATCH, questions.watch_question(b"a", b"b", after=1 << 60), timeout=1000))
+    alone.barrier(timeout=SOON)
+    until(lambda: parked(alone) == 4097)
+    del held[:100]
+    until(lambda: parked(alone) == 3997)
+    held.append(alone.ask(Kind.WATCH, odd, timeout=1000))
+    until(lambda: parked(alone) == 3998)
+
+
+def test_much_to_answer_is_spread_over_turns(alone: NativeNode) -> None:
+    """And all of it is answered, whatever is asked: reads, watches that look far back, watches of one key by many."""
+    value = b"x" * 100_000
+    first = put(alone, "much", value)
+    before = alone.status()["turns"]
+    body = questions.range_question(b"", b"")
+    asked = [alone.ask(Kind.QUERY, body, timeout=60) for _ in range(300)]
+    asked += [alone.ask(Kind.QUERY, questions.key_question(b"much", local=True), timeout=60) for _ in range(300)]
+    asked += [alone.ask(Kind.WATCH, questions.watch_question(b"", b"", after=0), timeout=60) for _ in range(300)]
+    watches = [
+        alone.ask(Kind.WATCH, questions.watch_question(b"much", b"much\0", after=first), timeout=60) for _ in range(300)
+    ]
+    assert all(len(each.wait()[1] or b"") > 100_000 for each in asked)
+    until(lambda: parked(alone) == 300)
+    second = put(alone, "much", value)
+    for each in watches:
+        found = questions.decode_watch(each.wait()[1] or b"")
+        assert [event.revision for event in found.events] == [second]
+    assert alone.status()["turns"] - before > 1200 * 100_000 // (1 << 22)
+
+
 def test_a_stopped_node_answers_what_was_parked() -> None:
     with NativeNode("a", 1, {1: ("a", "unix:/unused")}, durability="memory", listen=None) as node:
         node.wait_ready(SOON)

@@ -123,7 +123,7 @@ cdef int end(Loop *it, Client *client) except -1 nogil:
     cdef int fd = connection.fd
     if client.gone:
         return 0
-    client.gone = True
+    client.gone = client.unwanted = True
     if client.process:
         leave_process(it, client.process)
     connection.fd = -1  # first: a child that forks here must not close a number that is used again
@@ -472,7 +472,7 @@ cdef int ask(Loop *it, Client *client, const frame *found, uint64_t now) except 
     request.asker = client
     request.tag = said.id
     request.process = client.process
-    request.unwanted = &client.gone
+    request.unwanted = &client.unwanted
     client.references += 1
     client.asks += 1
     all.counters[CLIENT_ASKS] += 1
@@ -572,7 +572,7 @@ cdef void queue_answer(Client *client, const Request *request) noexcept nogil:
     cdef uint32_t length = request.result.length if request.result != NULL else 0
     if queued(client) > OUTPUT_MAX or (queued(client) > OUTPUT_ENOUGH and all.output > OUTPUT_OF_ALL):
         # Closed when the turn is over; what is queued may have been begun to be sent, so nothing else can follow it.
-        client.stuck = True
+        client.stuck = client.unwanted = True
         queue_slot(client)
         return
     store_le64(head, request.tag)

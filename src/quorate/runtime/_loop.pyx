@@ -56,7 +56,13 @@ from quorate.runtime._notices cimport (
     notice,
 )
 from quorate.runtime._peers cimport *
-from quorate.runtime._questions cimport questions_clear, questions_deadline, questions_tick
+from quorate.runtime._questions cimport (
+    questions_busy,
+    questions_clear,
+    questions_deadline,
+    questions_go_on,
+    questions_tick,
+)
 from quorate.runtime._sessions cimport *
 from quorate.runtime._snapshots cimport (
     snapshots_applied,
@@ -314,7 +320,7 @@ cdef int turn(Loop *it) except -1 nogil:
     due = min(min(due, clients_deadline(it)), lanes_deadline(<Lanes *>it.lanes))
     due = max(due, clock_microseconds())
     # A loop that has too much to answer leaves the mailbox and the lanes alone, until they are full and refuse.
-    busy = snapshots_busy(it) or clients_busy(it) or not mailbox_sleeps(it.urgent)
+    busy = snapshots_busy(it) or clients_busy(it) or questions_busy(it) or not mailbox_sleeps(it.urgent)
     busy = busy or it.applied_due or not it.own.empty() or peers_troubled(&it.peers) or (
         requests_wanted(it) and (clients_asked(it) or lanes_ready(<Lanes *>it.lanes) or not mailbox_sleeps(it.mail))
     )
@@ -341,6 +347,7 @@ cdef int turn(Loop *it) except -1 nogil:
                 receive_from(it, slot)
     clients_arrive(it)
     clients_go_on(it)
+    questions_go_on(it)
     take_requests(it, step)
     sessions_go(it, step)
     own_events(it)

@@ -14,6 +14,10 @@ cdef int question_taken(Loop *it, Request *request, step_function step) except -
 cdef int question_read(Loop *it, Request *request) except -1 nogil
 # After each batch of entries, and after a snapshot was installed: answers the parked ones that it concerns.
 cdef int questions_applied(Loop *it) except -1 nogil
+# Those that an earlier turn left; at the beginning of each turn.
+cdef int questions_go_on(Loop *it) except -1 nogil
+# Whether there are some.
+cdef bint questions_busy(Loop *it) noexcept nogil
 cdef uint64_t questions_deadline(Loop *it) noexcept nogil
 cdef int questions_tick(Loop *it, uint64_t now) except -1 nogil
 # The loop has ended: answers everything that is parked.

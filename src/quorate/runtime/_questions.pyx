@@ -1,5 +1,5 @@
 # distutils: language = c++
-# distutils: sources = csrc/buffer.c csrc/question.c csrc/command.c csrc/tree.c csrc/forest.c csrc/xxh3.c csrc/poller.c csrc/mailbox.c
+# distutils: sources = csrc/buffer.c csrc/question.c csrc/command.c csrc/tree.c csrc/forest.c csrc/poller.c
 """What a node is asked besides commands: reads, watches, waits for a lock, its status; of its own process or over a connection.
 
 A read that is to be linearizable waits for a quorum round and is then answered from what is applied. A local one is answered
@@ -12,35 +12,26 @@ other ranges), so that thousands of watches of other keys cost an event nothing.
 Knows nothing of connections; what they ask comes as the same Request that a Python thread makes.
 """
 
-from cython.operator cimport dereference, postincrement
+from cython.operator cimport dereference
 from libc.stddef cimport size_t
-from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
-from libc.stdio cimport FILE, fclose, fopen, fscanf, snprintf
-from libc.string cimport memcmp, memcpy, strlen
-from libcpp.map cimport map as ordered_map
-from libcpp.map cimport multimap
-from libcpp.unordered_map cimport unordered_map
-from libcpp.utility cimport pair
-from libcpp.vector cimport vector
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
-from quorate.raft._types cimport buffer, buffer_from, buffer_release
+from quorate.raft._types cimport buffer, buffer_from, buffer_release, buffer_retain
+from quorate.runtime._parking cimport *
 from quorate.runtime._questions cimport *
 from quorate.runtime._requests cimport loop_answer, request_unwanted
 from quorate.runtime._sessions cimport sessions_ask
+from quorate.runtime._status cimport status_write
 from quorate.runtime._structs cimport *
-from quorate.storage._wal cimport Wal, WalFigures, wal_figures
 from quorate.store._csrc cimport (
     forest_pin,
     forest_unpin,
     item_cost,
-    item_key,
-    sink_put,
+    load_le64,
     sink_u8,
-    sink_u16,
     sink_u32,
     sink_u64,
     store_le32,
-    tree_compare,
     tree_version,
     view,
 )
@@ -55,9 +46,9 @@ from quorate.store._read cimport (
     read_range,
     read_session,
 )
-from quorate.store._state cimport EVENT_GRANT, History, StoreState
 from quorate.store._state cimport Event as StoreEvent
-from quorate.store._watch cimport WATCH_KEYS, WATCH_PERMITS, watch_first_available
+from quorate.store._state cimport History, StoreState
+from quorate.store._watch cimport watch_first_available
 
 
 cdef extern from "question.h" nogil:
@@ -94,33 +85,23 @@ cdef extern from "question.h" nogil:
     int question_watch(const void *bytes, size_t length, watch_question *out)
     int question_await(const void *bytes, size_t length, await_question *out)
 
-cdef extern from "<unistd.h>" nogil:
-    int _SC_PAGESIZE
-    long sysconf(int name)
-
-cdef extern from "xxh3.h" nogil:
-    uint64_t xxh3_64(const void *bytes, size_t length, uint64_t seed)
-
 cdef extern from *:
     """
     static inline void quorate_store_complete(uint8_t *bytes, uint64_t x) { store_le64(bytes + 1, x); }
     """
     void quorate_store_complete(uint8_t *bytes, uint64_t x) noexcept nogil
 
-ctypedef multimap[uint64_t, Parked *].iterator parked_iterator
-ctypedef unordered_map[uint64_t, Parked *].iterator index_iterator
-ctypedef ordered_map[uint32_t, uint32_t].iterator prefix_iterator
-
 cdef enum:
     PARKED_MAX = 65536
     SCANNED_MOST = 16384        # events that one question may look at; then it is answered with how far it came
     EVENTS_MOST = 4096          # in one answer, and all of the revision that passes it
     BYTES_MOST = 4194304        # of rows in one answer, and the row or the revision that passes it
+    TURN_MOST = 4194304         # bytes of answers, or as much other work, in one turn; the rest waits for the next one
+    SCANNED_COST = 48           # of an event that is looked at, in these bytes
     SWEPT_MOST = 1024           # parked questions looked at in one sweep
     RESULT_MOST = 33550336      # more than a frame with an answer has
 
 cdef uint64_t SWEEP_MICROSECONDS = 500000
-cdef uint64_t POINT = 0, PREFIX = 0x9e3779b97f4a7c15, ACQUISITION = 0xc2b2ae3d27d4eb4f  # kept apart in one index
 
 
 cdef int short_of_memory() except -1 nogil:
@@ -145,6 +126,7 @@ cdef int answer_bytes(Loop *it, Request *request, const store_sink *result) exce
     made = buffer_from(result.bytes, <uint32_t>result.length)
     if made == NULL:
         return short_of_memory()
+    it.questions.produced += result.length + 64
     loop_answer(it, request, OUTCOME_DONE, it.applied, made)
     return 0
 
@@ -167,6 +149,7 @@ cdef int query_answer(Loop *it, Request *request, const query *what) except -1 n
         read_range(version, what.start, what.end, what.limit, what.keys_only, min(what.bytes_most, <uint32_t>BYTES_MOST), out)
     elif what.what == QUERY_COUNT:
         read_count(version, what.start, what.end, out)
+        it.questions.produced += load_le64(out.bytes + 8)  # it walks over the leaves
     elif what.what == QUERY_SESSION:
         read_session(version, what.session, out)
     elif what.what == QUERY_ACQUISITION:
@@ -230,273 +213,6 @@ cdef int watch_answer(Loop *it, Parked *watch, bint compacted, uint64_t complete
     return answer_bytes(it, watch.request, out)
 
 
-cdef int put_text(store_sink *out, const char *name) except -1 nogil:
-    cdef size_t length = strlen(name)
-    if sink_u8(out, <uint8_t>length) < 0 or sink_put(out, name, length) < 0:
-        short_of_memory()
-    return 0
-
-
-cdef int put_figure(store_sink *out, const char *name, uint64_t value) except -1 nogil:
-    put_text(out, name)
-    if sink_u64(out, value) < 0:
-        short_of_memory()
-    return 1
-
-
-cdef int put_grouped(store_sink *out, const char *group, const char *name, uint64_t value) except -1 nogil:
-    cdef size_t length = strlen(group), more = strlen(name)
-    if (
-        sink_u8(out, <uint8_t>(length + more)) < 0 or sink_put(out, group, length) < 0 or sink_put(out, name, more) < 0
-        or sink_u64(out, value) < 0
-    ):
-        short_of_memory()
-    return 0
-
-
-cdef int put_followers(store_sink *out, Loop *it) except -1 nogil:
-    """Of a leader: what it knows of each other member."""
-    cdef char name[48]
-    cdef Follower *one
-    cdef uint32_t i
-    cdef int count = 0
-    for i in range(it.status.followers_count):
-        one = &it.status.followers[i]
-        snprintf(name, sizeof(name), "followers.%llu.match", <unsigned long long>one.id)
-        count += put_figure(out, name, one.match_index)
-        snprintf(name, sizeof(name), "followers.%llu.learner", <unsigned long long>one.id)
-        count += put_figure(out, name, one.learner)
-        if one.heard_at:
-            snprintf(name, sizeof(name), "followers.%llu.silent_ms", <unsigned long long>one.id)
-            count += put_figure(out, name, (clock_microseconds() - one.heard_at) // 1000)
-    return count
-
-
-cdef uint64_t resident_memory() noexcept nogil:
-    """Bytes that this process occupies; 0 where the system does not say."""
-    cdef unsigned long long pages = 0
-    cdef FILE *file = fopen("/proc/self/statm", "r")
-    if file == NULL:
-        return 0
-    if fscanf(file, "%*u %llu", &pages) != 1:
-        pages = 0
-    fclose(file)
-    return pages * <uint64_t>sysconf(_SC_PAGESIZE)
-
-
-cdef int status_answer(Loop *it, Request *request) except -1 nogil:
-    """A dot in a name says that it is a figure of a group."""
-    cdef store_sink *out = scratch_of(it)
-    cdef Figures *seen = &it.status
-    cdef StoreState *store = <StoreState *>it.store
-    cdef WalFigures disk
-    cdef int count = 0, i
-    if sink_u16(out, 0) < 0:
-        short_of_memory()
-    count += put_figure(out, b"id", it.peers.id)
-    count += put_figure(out, b"term", it.term)
-    count += put_figure(out, b"leader", it.leader)
-    count += put_figure(out, b"commit", it.core.commit_index)
-    count += put_figure(out, b"applied", it.applied)
-    count += put_figure(out, b"last_index", it.core.log.last_index)
-    count += put_figure(out, b"durable_index", it.core.persisted_index)
-    count += put_figure(out, b"elections", it.elections)
-    count += put_figure(out, b"leader_changes", it.leader_changes)
-    count += put_figure(out, b"turns", seen.turns)
-    count += put_figure(out, b"steps", it.steps)
-    count += put_figure(out, b"uptime_ms", (clock_microseconds() - it.questions.started_at) // 1000)
-    count += put_figure(out, b"disk.full", it.disk_full)
-    wal_figures(<Wal *>it.wal, &disk)
-    count += put_figure(out, b"disk.batches", disk.batches)
-    count += put_figure(out, b"disk.bytes", disk.bytes)
-    count += put_figure(out, b"disk.syncs", disk.syncs)
-    count += put_figure(out, b"disk.sync_sum_us", disk.sync_sum)
-    count += put_figure(out, b"disk.sync_max_us", disk.sync_max)
-    count += put_figure(out, b"disk.sync_p50_us", disk.sync_p50)
-    count += put_figure(out, b"disk.sync_p99_us", disk.sync_p99)
-    count += put_figure(out, b"memory.resident", resident_memory())
-    count += put_figure(out, b"memory.log_bytes", it.core.log.payload_bytes)
-    count += put_figure(out, b"memory.log_entries", it.core.log.last_index - it.core.log.snapshot_index)
-    count += put_followers(out, it)
-    count += put_figure(out, b"queues.requests", mailbox_size(it.mail))
-    count += put_figure(out, b"queues.pending", it.pending)
-    count += put_figure(out, b"queues.parked", it.questions.parked)
-    count += put_figure(out, b"queues.writes", it.core.writes.size())
-    count += put_figure(out, b"queues.held", it.held.size())
-    count += put_figure(out, b"queues.backlog", it.backlog.size())
-    count += put_figure(out, b"queues.output_bytes", seen.output_bytes)
-    count += put_figure(out, b"store.sessions", store.sessions.size())
-    count += put_figure(out, b"store.first_available", watch_first_available(store))
-    count += put_figure(out, b"store.events", store.history.end - store.history.first)
-    count += put_figure(out, b"connections.members", seen.connected)
-    count += put_figure(out, b"connections.strangers", seen.strangers)
-    for i in range(COUNTERS):
-        put_grouped(out, b"connections.", counter_name(i), it.peers.counters[i])
-    count += COUNTERS
-    count += put_figure(out, b"clients.connected", it.clients.count)
-    for i in range(CLIENT_COUNTERS):
-        put_grouped(out, b"clients.", client_counter_name(i), it.clients.counters[i])
-    count += CLIENT_COUNTERS
-    out.bytes[0] = <uint8_t>(count & 255)
-    out.bytes[1] = <uint8_t>(count >> 8)
-    if sink_u16(out, <uint16_t>(it.questions.texts_count + 1)) < 0:
-        short_of_memory()
-    put_text(out, b"role")
-    put_text(out, role_name(it.role))
-    if it.questions.texts != NULL and sink_put(out, it.questions.texts.bytes, it.questions.texts.length) < 0:
-        short_of_memory()
-    return answer_bytes(it, request, out)
-
-
-# Parking -----------------------------------------------------------------------------------------------------------------
-
-
-cdef void ring_append(Questions *it, Parked *one) noexcept nogil:
-    one.behind = NULL
-    one.before = it.last
-    if it.last != NULL:
-        it.last.behind = one
-    else:
-        it.first = one
-    it.last = one
-
-
-cdef void ring_remove(Questions *it, Parked *one) noexcept nogil:
-    if one.before != NULL:
-        one.before.behind = one.behind
-    else:
-        it.first = one.behind
-    if one.behind != NULL:
-        one.behind.before = one.before
-    else:
-        it.last = one.before
-
-
-cdef int index_add(Questions *it, Parked *one, uint64_t hash) except -1 nogil:
-    cdef Parked **head = &it.index[hash]
-    one.hash = hash
-    one.indexed = True
-    one.previous = NULL
-    one.next = head[0]
-    if head[0] != NULL:
-        head[0].previous = one
-    head[0] = one
-    return 0
-
-
-cdef void index_remove(Questions *it, Parked *one) noexcept nogil:
-    cdef index_iterator found
-    cdef prefix_iterator counted
-    if one.next != NULL:
-        one.next.previous = one.previous
-    if one.previous != NULL:
-        one.previous.next = one.next
-    elif one.odd:
-        it.odd = one.next
-    else:
-        found = it.index.find(one.hash)
-        if one.next != NULL:
-            dereference(found).second = one.next
-        else:
-            it.index.erase(found)
-    if one.prefix:
-        counted = it.prefixes.find(one.start_length)
-        dereference(counted).second -= 1
-        if dereference(counted).second == 0:
-            it.prefixes.erase(counted)
-    one.indexed = one.odd = one.prefix = False
-
-
-cdef bint is_prefix(const Parked *watch) noexcept nogil:
-    """Whether the range is that of all names that begin with `start`."""
-    cdef uint32_t length = watch.start_length
-    if length == 0 or watch.end_length == 0:
-        return length == 0 and watch.end_length == 0
-    while length and watch.start[length - 1] == 255:
-        length -= 1
-    return (
-        length > 0 and watch.end_length == length and memcmp(watch.start, watch.end, length - 1) == 0
-        and watch.end[length - 1] == watch.start[length - 1] + 1
-    )
-
-
-cdef int index_watch(Questions *it, Parked *watch) except -1 nogil:
-    if (
-        watch.end_length == watch.start_length + 1 and watch.end[watch.start_length] == 0
-        and memcmp(watch.start, watch.end, watch.start_length) == 0
-    ):
-        return index_add(it, watch, xxh3_64(watch.start, watch.start_length, it.seed ^ POINT))
-    if is_prefix(watch):
-        it.prefixes[watch.start_length] += 1
-        watch.prefix = True
-        return index_add(it, watch, xxh3_64(watch.start, watch.start_length, it.seed ^ PREFIX))
-    watch.odd = watch.indexed = True
-    watch.previous = NULL
-    watch.next = it.odd
-    if it.odd != NULL:
-        it.odd.previous = watch
-    it.odd = watch
-    return 0
-
-
-cdef uint64_t acquisition_hash(const Questions *it, uint64_t session, uint64_t acquisition) noexcept nogil:
-    cdef uint64_t[2] both
-    both[0] = session
-    both[1] = acquisition
-    return xxh3_64(both, 16, it.seed ^ ACQUISITION)
-
-
-cdef int park(Loop *it, Parked *one) except -1 nogil:
-    """It is not pending any more, for its time is bounded by itself."""
-    cdef Questions *all = &it.questions
-    cdef pair[uint64_t, Parked *] entry
-    it.pending -= 1
-    all.parked += 1
-    ring_append(all, one)
-    entry.first = one.request.expires_at
-    entry.second = one
-    one.by_deadline = all.by_deadline.insert(entry)
-    return 0
-
-
-cdef int park_for_revision(Loop *it, Parked *one, uint64_t revision) except -1 nogil:
-    cdef pair[uint64_t, Parked *] entry
-    entry.first = revision
-    entry.second = one
-    one.by_revision = it.questions.by_revision.insert(entry)
-    one.waits_for_revision = True
-    return park(it, one)
-
-
-cdef void unpark(Loop *it, Parked *one) noexcept nogil:
-    """Out of everything; the request is pending again, and `one` still the caller's to free."""
-    cdef Questions *all = &it.questions
-    it.pending += 1
-    all.parked -= 1
-    ring_remove(all, one)
-    all.by_deadline.erase(one.by_deadline)
-    if one.waits_for_revision:
-        all.by_revision.erase(one.by_revision)
-        one.waits_for_revision = False
-    if one.indexed:
-        index_remove(all, one)
-
-
-cdef inline StoreEvent *event_at(StoreState *it, uint64_t place) noexcept nogil:
-    return &it.history.all[place & (it.history.size - 1)]
-
-
-cdef bint wants(const Parked *watch, const StoreEvent *event) noexcept nogil:
-    cdef uint32_t space = WATCH_PERMITS if event.kind >= EVENT_GRANT else WATCH_KEYS
-    if not watch.spaces & space or event.revision <= watch.after:
-        return False
-    if tree_compare(item_key(event.row), event.row.key_length, watch.start, watch.start_length) < 0:
-        return False
-    return watch.end_length == 0 or tree_compare(
-        item_key(event.row), event.row.key_length, watch.end, watch.end_length
-    ) < 0
-
-
 # Taking ------------------------------------------------------------------------------------------------------------------
 
 
@@ -510,11 +226,56 @@ cdef int question_taken(Loop *it, Request *request, step_function step) except -
     if kind == REQUEST_AWAIT:
         return await_taken(it, request)
     if kind == REQUEST_STATUS:
-        return status_answer(it, request)
+        return status_taken(it, request)
     if kind == REQUEST_RENEW:
         return sessions_ask(it, request)
     # New kinds: one line each, that hands the request to who answers it.
     return refuse(it, request, OUTCOME_MALFORMED)
+
+
+cdef bint later(Loop *it, Request *request) except -1 nogil:
+    """Whether this turn has done enough: then the question waits for the next one, so that none takes long."""
+    if it.questions.produced < TURN_MOST:
+        return False
+    it.questions.ready.push_back(request)
+    return True
+
+
+cdef bint questions_busy(Loop *it) noexcept nogil:
+    return not it.questions.ready.empty()
+
+
+cdef int questions_go_on(Loop *it) except -1 nogil:
+    cdef Questions *all = &it.questions
+    cdef Request *request
+    all.produced = 0
+    buffer_release(all.status)
+    all.status = NULL
+    while not all.ready.empty() and all.produced < TURN_MOST:
+        request = all.ready.front()
+        all.ready.pop_front()
+        if request_unwanted(request):
+            loop_answer(it, request, OUTCOME_EXPIRED, 0, NULL)
+        elif request.kind == REQUEST_QUERY:
+            # A linearizable one has had its quorum round: what is applied by now is only newer.
+            question_read(it, request)
+        else:
+            watch_taken(it, request)
+    return 0
+
+
+cdef int status_taken(Loop *it, Request *request) except -1 nogil:
+    """The same bytes for all who ask in one turn."""
+    cdef store_sink *out
+    if it.questions.status == NULL:
+        out = scratch_of(it)
+        status_write(it, out)
+        it.questions.status = buffer_from(out.bytes, <uint32_t>out.length)
+        if it.questions.status == NULL:
+            return short_of_memory()
+    it.questions.produced += it.questions.status.length
+    loop_answer(it, request, OUTCOME_DONE, it.applied, buffer_retain(it.questions.status))
+    return QUESTION_TAKEN
 
 
 cdef bint room(Loop *it) noexcept nogil:
@@ -529,7 +290,7 @@ cdef int query_taken(Loop *it, Request *request) except -1 nogil:
     if not what.local:
         return QUESTION_READ
     if what.min_revision <= it.applied:
-        return query_answer(it, request, &what)
+        return QUESTION_TAKEN if later(it, request) else query_answer(it, request, &what)
     if not room(it):
         return refuse(it, request, OUTCOME_OVERLOADED)
     made = new Parked()
@@ -539,6 +300,8 @@ cdef int query_taken(Loop *it, Request *request) except -1 nogil:
 
 cdef int question_read(Loop *it, Request *request) except -1 nogil:
     cdef query what
+    if later(it, request):
+        return QUESTION_TAKEN
     if question_query(request.command.bytes, request.command.length, &what) != 0:
         return refuse(it, request, OUTCOME_MALFORMED)
     return query_answer(it, request, &what)
@@ -557,6 +320,8 @@ cdef int watch_taken(Loop *it, Request *request) except -1 nogil:
         return refuse(it, request, OUTCOME_MALFORMED)
     if not room(it):
         return refuse(it, request, OUTCOME_OVERLOADED)
+    if later(it, request):
+        return QUESTION_TAKEN
     made = new Parked()
     made.request = request
     made.after = what.after
@@ -589,11 +354,14 @@ cdef int watch_taken(Loop *it, Request *request) except -1 nogil:
             bytes_ += item_cost(event.row)
         low += 1
         scanned += 1
+    it.questions.produced += scanned * SCANNED_COST
     if not made.places.empty() or low < history.end:
         watch_answer(it, made, False, complete)
         del made
         return QUESTION_TAKEN
-    index_watch(&it.questions, made)
+    if not index_watch(&it.questions, made):
+        del made
+        return refuse(it, request, OUTCOME_OVERLOADED)
     return park(it, made)
 
 
@@ -628,51 +396,11 @@ cdef int await_taken(Loop *it, Request *request) except -1 nogil:
     if await_answer(it, made, False):
         del made
         return QUESTION_TAKEN
-    index_add(&it.questions, made, acquisition_hash(&it.questions, what.session, what.acquisition))
+    index_acquisition(&it.questions, made)
     return park(it, made)
 
 
 # When something was applied ------------------------------------------------------------------------------------------------
-
-
-cdef int mark(Questions *it, Parked *one) except -1 nogil:
-    if not one.is_due:
-        one.is_due = True
-        it.due.push_back(one)
-    return 0
-
-
-cdef int mark_watches(Questions *it, Parked *one, const StoreEvent *event, uint64_t place) except -1 nogil:
-    """Those of a chain that want the event. Another thing with the same hash does not: it has no spaces, or another name."""
-    while one != NULL:
-        if wants(one, event):
-            one.places.push_back(place)
-            mark(it, one)
-        one = one.next
-    return 0
-
-
-cdef int mark_event(Questions *it, const StoreEvent *event, uint64_t place) except -1 nogil:
-    cdef const uint8_t *key = item_key(event.row)
-    cdef index_iterator found = it.index.find(xxh3_64(key, event.row.key_length, it.seed ^ POINT))
-    cdef prefix_iterator length = it.prefixes.begin()
-    cdef Parked *one
-    if found != it.index.end():
-        mark_watches(it, dereference(found).second, event, place)
-    while length != it.prefixes.end() and dereference(length).first <= event.row.key_length:
-        found = it.index.find(xxh3_64(key, dereference(length).first, it.seed ^ PREFIX))
-        if found != it.index.end():
-            mark_watches(it, dereference(found).second, event, place)
-        postincrement(length)
-    mark_watches(it, it.odd, event, place)
-    if event.acquisition:
-        found = it.index.find(acquisition_hash(it, event.session, event.acquisition))
-        one = dereference(found).second if found != it.index.end() else NULL
-        while one != NULL:
-            if one.session == event.session and one.acquisition == event.acquisition and one.spaces == 0:
-                mark(it, one)
-            one = one.next
-    return 0
 
 
 cdef int take_again(Loop *it, Parked *one) except -1 nogil:
@@ -692,7 +420,7 @@ cdef int questions_applied(Loop *it) except -1 nogil:
     cdef StoreState *store = <StoreState *>it.store
     cdef History *history = &store.history
     cdef Parked *one
-    cdef uint64_t place
+    cdef uint64_t place, seen
     cdef size_t i
     cdef bint gap
     if all.parked:
@@ -707,6 +435,7 @@ cdef int questions_applied(Loop *it) except -1 nogil:
         else:
             for place in range(all.seen_place, history.end):
                 mark_event(all, event_at(store, place), place)
+        seen = all.seen_revision
         all.seen_place = history.end
         all.seen_revision = it.applied
         for i in range(all.due.size()):
@@ -716,7 +445,14 @@ cdef int questions_applied(Loop *it) except -1 nogil:
                 take_again(it, one)
             elif one.request.kind == REQUEST_WATCH:
                 unpark(it, one)
-                watch_answer(it, one, False, it.applied)
+                if request_unwanted(one.request):
+                    loop_answer(it, one.request, OUTCOME_EXPIRED, 0, NULL)
+                elif all.produced >= TURN_MOST:
+                    # Asked again from behind what it has been held against so far.
+                    store_le64(one.request.command.bytes, max(one.after, seen))
+                    all.ready.push_back(one.request)
+                else:
+                    watch_answer(it, one, False, it.applied)
                 del one
             elif await_answer(it, one, False):
                 del one
@@ -768,8 +504,7 @@ cdef int sweep(Loop *it, uint64_t most) except -1 nogil:
         if one.request.kind == REQUEST_AWAIT and one.indexed and await_answer(it, one, False):
             del one
             continue
-        ring_remove(all, one)
-        ring_append(all, one)
+        ring_turn(all)
     return 0
 
 
@@ -795,9 +530,14 @@ cdef void questions_stopped(Loop *it) noexcept nogil:
         unpark(it, one)
         loop_answer(it, one.request, OUTCOME_STOPPED_BEFORE, 0, NULL)
         del one
+    while not it.questions.ready.empty():
+        loop_answer(it, it.questions.ready.front(), OUTCOME_STOPPED_BEFORE, 0, NULL)
+        it.questions.ready.pop_front()
 
 
 cdef void questions_clear(Loop *it) noexcept nogil:
     sink_free(&it.questions.scratch)
     buffer_release(it.questions.texts)
     it.questions.texts = NULL
+    buffer_release(it.questions.status)
+    it.questions.status = NULL

@@ -333,6 +333,7 @@ cdef extern from "quorate/runtime/completions.hpp" namespace "quorate" nogil:
         Connection connection
         uint32_t asks
         cbool gone
+        cbool unwanted
         cbool stuck
         cbool stalled
         cbool again
@@ -399,6 +400,10 @@ cdef extern from "quorate/runtime/completions.hpp" namespace "quorate" nogil:
         unordered_map[uint64_t, Parked *] index
         ordered_map[uint32_t, uint32_t] prefixes
         Parked *odd
+        uint64_t odd_ones
+        deque[Request *] ready
+        uint64_t produced
+        buffer *status
         vector[Parked *] due
         uint64_t seed
         uint64_t started_at

@@ -66,6 +66,7 @@ struct Client {
     Connection connection;
     uint32_t asks = 0;            /* that are not answered */
     bool gone = false;            /* the connection is over: answers go nowhere */
+    bool unwanted = false;        /* gone, or stuck */
     bool stuck = false;           /* it is to be closed, because its output is over the bound */
     bool stalled = false;         /* it is not read from until it has some of its answers */
     bool again = false;           /* in Clients::again */

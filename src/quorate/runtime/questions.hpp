@@ -6,6 +6,7 @@
 #define QUORATE_RUNTIME_QUESTIONS_HPP
 
 #include <cstdint>
+#include <deque>
 #include <map>
 #include <unordered_map>
 #include <vector>
@@ -45,6 +46,10 @@ struct Questions {
     std::unordered_map<uint64_t, Parked *> index;         /* watches of one key and of a prefix, and acquisitions */
     std::map<uint32_t, uint32_t> prefixes;                /* length of a prefix -> how many watch one of that length */
     Parked *odd = nullptr;                                /* watches of other ranges: each event is held against all of them */
+    uint64_t odd_ones = 0;                                /* how many */
+    std::deque<Request *> ready;                          /* wait only because a turn has done enough; one reference each */
+    uint64_t produced = 0;                                /* what this turn has done, in bytes of answers */
+    buffer *status = nullptr;                             /* the answer to STATUS of this turn, if somebody asked */
     std::vector<Parked *> due;                            /* used again */
     uint64_t seed = 0;              /* of the hashes, so that nobody can choose names that meet */
     uint64_t started_at = 0;
