@@ -16,7 +16,7 @@ from typing import Any, Final, TypeVar
 
 from quorate.client.backend import Events, Lane, Member, Rows, State
 from quorate.client.flow import Answer, Flow, Pause
-from quorate.client.notices import Notices, notices_of
+from quorate.client.notices import Notices, notices_of, told
 from quorate.client.outcomes import checked
 from quorate.errors import (
     ConnectionLost,
@@ -307,7 +307,7 @@ class EngineBackend:
             return
         self._told = state
         for callback in list(self._callbacks):
-            callback(state)
+            told(callback, state)
 
     # The cluster
 

@@ -15,7 +15,7 @@ from typing import Any, final
 
 from quorate.errors import QuorateError
 
-__all__ = ["Notices", "notices_of"]
+__all__ = ["Notices", "notices_of", "told"]
 
 Listener = Callable[[tuple[Any, ...]], None]
 """Gets ("state", "connected" | "suspended" | "stopped"), ("leader", name or None, term), ("lane", id, state), or
@@ -89,7 +89,12 @@ class Notices:
         with self._lock:
             listeners = list(self._listeners)
         for listener in listeners:
-            try:
-                listener(notice)
-            except Exception:  # noqa: PERF203
-                _log.exception("a callback raised, told of %r", notice)
+            told(listener, notice)
+
+
+def told(callback: Callable[[Any], None], what: Any) -> None:
+    """Calls back, and logs what the callback raises."""
+    try:
+        callback(what)
+    except Exception:
+        _log.exception("a callback raised, told of %r", what)
