@@ -1,8 +1,9 @@
 """Durable puts and linearizable reads of three nodes, beside the floor of the same run: `python bench/cluster.py`.
 
-This process embeds the leader; the two followers are processes of their own. All three keep their data in one folder,
-as the floor does (`bench/floor.c`, compiled here), so that the ratio says what the library costs and not what the disk
-is like. Rounds of the floor and of the cluster take turns. Prints Markdown, or with --json one object.
+This process embeds the leader; the two followers are processes of their own. With --remote all three nodes are, and
+this process is a client over sockets; with --session its puts go exactly once, in order. All nodes keep their data in
+one folder, as the floor does (`bench/floor.c`, compiled here), so that the ratio says what the library costs and not
+what the disk is like. Rounds of the floor and of the cluster take turns. Prints Markdown, or with --json one object.
 """
 
 from __future__ import annotations
@@ -18,14 +19,18 @@ import sys
 import tempfile
 import time
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from quorate.client.remote import Remote
 from quorate.config import RaftConfig
 from quorate.raft import BUILD
+from quorate.runtime import questions
 from quorate.runtime.node import NativeNode
 from quorate.store import commands
 
+Propose = Callable[..., Any]
 EAGER = RaftConfig(heartbeat_ms=50, election_timeout_min_ms=100, election_timeout_max_ms=140)
 PATIENT = RaftConfig(heartbeat_ms=50, election_timeout_min_ms=2000, election_timeout_max_ms=4000)
 """The followers let this process lead."""
@@ -41,9 +46,10 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
-def follow(id: int, members: dict[int, tuple[str, str]], folder: str) -> None:
-    """A follower, until its standard input ends."""
-    with NativeNode(members[id][0], id, members, data_dir=f"{folder}/{id}", config=PATIENT):
+def follow(id: int, members: dict[int, tuple[str, str]], folder: str, *, lead: bool) -> None:
+    """A follower, or the leader that a client measures, until its standard input ends."""
+    config = EAGER if lead else PATIENT
+    with NativeNode(members[id][0], id, members, data_dir=f"{folder}/{id}", config=config):
         sys.stdin.read()
 
 
@@ -52,7 +58,7 @@ def quantiles(times: list[float]) -> dict[str, float]:
     return {"p50_us": times[len(times) // 2] * 1e6, "p99_us": times[int((len(times) - 1) * 0.99)] * 1e6}
 
 
-def puts(node: NativeNode, window: int, count: int, size: int) -> dict[str, float]:
+def puts(propose: Propose, window: int, count: int, size: int) -> dict[str, float]:
     """Keeps ``window`` puts on their way, from one thread; each is timed from its call to its result."""
     value = bytes(size)
     waiting: deque[tuple[float, Any]] = deque()
@@ -63,24 +69,26 @@ def puts(node: NativeNode, window: int, count: int, size: int) -> dict[str, floa
             sent, pending = waiting.popleft()
             pending.wait()
             times.append(time.perf_counter() - sent)
-        waiting.append((time.perf_counter(), node.propose(commands.put(f"key-{number % 1000}", value), timeout=30.0)))
+        waiting.append((time.perf_counter(), propose(commands.put(f"key-{number % 1000}", value), timeout=30.0)))
     for sent, pending in waiting:
         pending.wait()
         times.append(time.perf_counter() - sent)
     return {"rate": count / (time.perf_counter() - begin), **quantiles(times)}
 
 
-def reads(node: NativeNode, count: int) -> dict[str, float]:
+def reads(read: Callable[[], Any], count: int) -> dict[str, float]:
     times = []
     for _ in range(count):
         begin = time.perf_counter()
-        node.barrier()
-        node.reader.get("key-1")
+        read()
         times.append(time.perf_counter() - begin)
     return quantiles(times)
 
 
-def measure(node: NativeNode, floor: str, folder: str, options: argparse.Namespace) -> dict[str, Any]:
+def measure(
+    propose: Propose, read: Callable[[], Any], floor: str, folder: str, options: argparse.Namespace
+) -> dict[str, Any]:
+    puts(propose, 64, 2000, 90)
     rows = []
     for window in options.window:
         count = options.count * min(window, 64)
@@ -90,7 +98,7 @@ def measure(node: NativeNode, floor: str, folder: str, options: argparse.Namespa
                 [floor, str(window), str(count), "128", folder], check=True, capture_output=True, text=True
             )
             theirs.append(json.loads(said.stdout))
-            ours.append(puts(node, window, count, 90))
+            ours.append(puts(propose, window, count, 90))
         middle = options.rounds // 2
         rows.append(
             {
@@ -102,7 +110,7 @@ def measure(node: NativeNode, floor: str, folder: str, options: argparse.Namespa
     return {
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, build {BUILD}",
         "puts": rows,
-        "linearizable_read": reads(node, options.count),
+        "linearizable_read": reads(read, options.count),
     }
 
 
@@ -122,7 +130,7 @@ def shown(result: dict[str, Any]) -> str:
     read, last = result["linearizable_read"], result["puts"][0]["floor"]
     lines += [
         "",
-        f"linearizable read on the leader: p50 {read['p50_us']:.0f} µs, p99 {read['p99_us']:.0f} µs; "
+        f"linearizable read: p50 {read['p50_us']:.0f} µs, p99 {read['p99_us']:.0f} µs; "
         f"fdatasync alone: p50 {last['sync_p50_us']} µs, p99 {last['sync_p99_us']} µs; "
         f"loopback round trip alone: p50 {last['echo_p50_us']} µs",
     ]
@@ -135,12 +143,15 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--window", type=int, nargs="+", default=[1, 64, 1024])
     parser.add_argument("--dir", default=None, help="where the nodes and the floor write (default: a new folder here)")
+    parser.add_argument("--remote", action="store_true", help="measure a client over sockets")
+    parser.add_argument("--session", action="store_true", help="puts go through a session, exactly once and in order")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--follow", nargs=3, metavar=("ID", "MEMBERS", "DIR"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.follow:
         id, members, folder = options.follow
-        follow(int(id), {each[0]: (each[1], each[2]) for each in json.loads(members)}, folder)
+        table = {each[0]: (each[1], each[2]) for each in json.loads(members)}
+        follow(int(id), table, folder, lead=options.remote and id == "1")
         return
     folder = tempfile.mkdtemp(prefix="bench-cluster-", dir=options.dir or ".")
     followers: list[subprocess.Popen[str]] = []
@@ -150,17 +161,41 @@ def main() -> None:
         subprocess.run([os.environ.get("CC", "cc").split()[-1], "-O2", "-o", floor, source, "-lpthread"], check=True)
         members = {id: ("abc"[id - 1], f"127.0.0.1:{port}") for id, port in enumerate(free_ports(3), 1)}
         table = json.dumps([[id, *members[id]] for id in members])
+        mode = ["--remote"] if options.remote else []
         followers += [
             subprocess.Popen(
-                [sys.executable, __file__, "--follow", str(id), table, folder], stdin=subprocess.PIPE, text=True
+                [sys.executable, __file__, *mode, "--follow", str(id), table, folder], stdin=subprocess.PIPE, text=True
             )
-            for id in (2, 3)
+            for id in members
+            if options.remote or id != 1
         ]
-        with NativeNode("a", 1, members, data_dir=f"{folder}/1", config=EAGER) as node:
-            node.wait_ready(timeout=30.0)
-            puts(node, 64, 2000, 90)
-            result = measure(node, floor, folder, options)
-            if node.status()["leader_changes"] != 1:
+        engine: Any = (
+            Remote([address for _, address in members.values()])
+            if options.remote
+            else NativeNode("a", 1, members, data_dir=f"{folder}/1", config=EAGER)
+        )
+        with engine:
+            if options.remote:
+                engine.wait_connected(30.0)
+            else:
+                engine.wait_ready(timeout=30.0)
+            propose = engine.propose
+            if options.session:
+                lane = engine.lane(10.0)
+                lane.opening.wait(30.0)
+                propose = lane.submit
+            question = questions.key_question(b"key-1")
+
+            def read() -> None:
+                if options.remote:
+                    engine.ask(questions.Kind.QUERY, question, 5.0).wait()
+                else:
+                    engine.barrier()
+                    engine.reader.get("key-1")
+
+            result = measure(propose, read, floor, folder, options)
+            status = engine.status()
+            if status.get("leader_changes", status["connections"].get("leader_changes")) != 1:
                 print("the leader changed meanwhile: the machine is too busy for this to count", file=sys.stderr)
         print(json.dumps(result, indent=1) if options.json else shown(result))
     finally:
