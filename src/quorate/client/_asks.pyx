@@ -70,6 +70,7 @@ cdef enum:
     SLOT_BITS = 20
     QUERY_LOCAL = 1
     AWAIT_BYTES = 16        # without a revision
+    LOSSES_MAX = 8          # a question that ends so many connections is not asked again
 
 # Microseconds.
 cdef uint64_t HOLD = 50000          # a route rests so long after a refusal, unless there is news
@@ -127,6 +128,7 @@ cdef int ask_new(Engine *it) except -1 nogil:
     it.asks[number].used = True
     it.asks[number].link = -1
     it.asks[number].refusal = 0
+    it.asks[number].losses = 0
     it.asks[number].generation += 1
     return <int>number
 
@@ -425,10 +427,14 @@ cdef int asks_lost(Engine *it, uint32_t slot, uint64_t now) except -1 nogil:
         unlink(it, ask)
         if ask.request == NULL:
             finish(it, i, OUTCOME_CONNECTION_LOST, 0, NULL)
-        elif changes_nothing(ask.kind) or (written < ask.ends_at and not of_a_lane(ask)):
-            park(it, i)
         elif written < ask.ends_at:
-            finish(it, i, OUTCOME_UNREACHABLE, 0, NULL)
+            if of_a_lane(ask):
+                finish(it, i, OUTCOME_UNREACHABLE, 0, NULL)
+            else:
+                park(it, i)
+        elif changes_nothing(ask.kind) and ask.losses < LOSSES_MAX:
+            ask.losses += 1
+            park(it, i)
         else:
             finish(it, i, OUTCOME_CONNECTION_LOST, 0, NULL)
     return 0

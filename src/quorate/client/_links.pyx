@@ -53,7 +53,7 @@ cdef extern from "base.h" nogil:
 
 cdef enum:
     GREETING_MAX = 65536       # bytes of a welcome
-    PAYLOAD_MAX = 33554432     # of an answer: an entry's bound, and what stands around it
+    PAYLOAD_MAX = 67108864     # of an answer: as much as a node queues for one client
     IN_FIRST = 4096
     IN_ROOM = 65536
     NAME_MAX = 255

@@ -28,6 +28,7 @@ from quorate.runtime._structs cimport (
     OUTCOME_CONNECTION_LOST,
     OUTCOME_DISK_FULL,
     OUTCOME_EXPIRED,
+    OUTCOME_MALFORMED,
     OUTCOME_NO_LEADER,
     OUTCOME_NOT_LEADER,
     OUTCOME_OVERLOADED,
@@ -40,6 +41,8 @@ from quorate.runtime._structs cimport (
     REQUEST_PROPOSE,
     REQUEST_READ,
     REQUEST_TRANSFER,
+    TURNED_CLUSTER,
+    TURNED_VERSION,
     clock_gettime,
     clock_microseconds,
     flag_get,
@@ -86,6 +89,13 @@ cdef enum:
 cdef double LATE_SECONDS = 1.0  # the engine answers in time; this is for a process that was paused
 
 _running = weakref.WeakSet()  # handles whose thread runs, for the end of the interpreter and for forked children
+
+
+cdef bint hopeless(const Trouble *trouble) noexcept nogil:
+    """Whether it is wrong in a way that trying again does not cure."""
+    if trouble.kind == TROUBLE_REFUSED:
+        return trouble.detail == TURNED_CLUSTER or trouble.detail == TURNED_VERSION
+    return trouble.kind in (TROUBLE_STRANGER, TROUBLE_NEWER, TROUBLE_CLUSTER)
 
 
 cdef str words_of(const Place *place):
@@ -276,7 +286,7 @@ cdef class Remote:
         return self.name_of(node)
 
     cdef list troubles(self):
-        """[(address, kind, words)] of each place that is not connected."""
+        """[(address, whether that will hardly change, words)] of each place that is not connected."""
         cdef vector[Place] places
         cdef size_t i
         cdef list found = []
@@ -285,7 +295,7 @@ cdef class Remote:
         pthread_mutex_unlock(&self.it.lock)
         for i in range(places.size()):
             if places[i].trouble.kind != TROUBLE_NONE:
-                found.append((os.fsdecode(places[i].text), places[i].trouble.kind, words_of(&places[i])))
+                found.append((os.fsdecode(places[i].text), hopeless(&places[i].trouble), words_of(&places[i])))
         return found
 
     cdef str unreachable(self):
@@ -324,6 +334,8 @@ cdef class Remote:
             made = NodeFailed("the client is closed" if cause is None else f"the client failed: {cause}", outcome=became)
             made.__cause__ = cause
             return made
+        if outcome == OUTCOME_MALFORMED:
+            return InvalidArgument("the node does not understand the question")
         return lane_error(outcome) or Rejected("the node refused the request")
 
     # Questions
@@ -452,9 +464,7 @@ cdef class Remote:
             if self.connected:
                 return
             found = self.troubles()
-            if len(found) >= len(self.addresses) and all(
-                kind in (TROUBLE_STRANGER, TROUBLE_NEWER, TROUBLE_CLUSTER) for _, kind, _ in found
-            ):
+            if len(found) >= len(self.addresses) and all(lasting for _, lasting, _ in found):
                 raise ConfigError(self.unreachable())
             now = clock_microseconds()
             if now >= deadline:

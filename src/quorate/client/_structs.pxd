@@ -102,6 +102,7 @@ cdef extern from "quorate/client/engine.hpp" namespace "quorate" nogil:
         uint8_t route
         uint8_t refusal
         uint32_t generation
+        uint8_t losses
         int link
         uint64_t ends_at
         uint64_t expires_at

@@ -100,6 +100,7 @@ struct Ask {
     uint8_t route = ROUTE_LEADER;
     uint8_t refusal = 0;        /* how a node refused it last; 0: none did */
     uint32_t generation = 0;    /* becomes another with each sending, so that a late answer is nobody's */
+    uint8_t losses = 0;         /* connections that ended with it in flight */
     int link = -1;              /* its slot; -1: parked */
     uint64_t ends_at = 0;       /* of the link's stream: a node that has not got this byte does not have the ask */
     uint64_t expires_at = 0;
