@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO, Any
 
 QUORATE = [sys.executable, "-m", "quorate"]
-PATIENCE = 30.0
+PATIENCE = 60.0
 """Seconds for anything to happen on a machine that has much else to do."""
 
 

@@ -32,11 +32,11 @@ def example(name: str, *arguments: str, url: str, folder: Path) -> subprocess.Po
 
 def test_a_file_is_loaded_and_every_node_has_it(tmp_path: Path) -> None:
     file = tmp_path / "lines"
-    file.write_bytes(b"".join(b"line %d \xff\n" % number for number in range(5000)) + b"the last one has no end")
+    file.write_bytes(b"".join(b"line %d \xff\n" % number for number in range(3000)) + b"the last one has no end")
     with Command(*UP, "--", sys.executable, str(EXAMPLES / "import_lines.py"), str(file), cwd=tmp_path) as command:
         lines = [line for line in command.lines() if not line.startswith("{")]
         assert command.process.wait(PATIENCE) == 0, command.seen
-    assert lines[0].startswith("5,001 lines in ")
+    assert lines[0].startswith("3,001 lines in ")
     assert len([line for line in lines if EVERY in line]) == 3
 
 

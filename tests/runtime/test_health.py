@@ -113,12 +113,13 @@ def test_a_bug_is_told_and_a_caller_that_left_is_not(
     node.trouble = OSError("the caller left")
     with contextlib.suppress(http.client.HTTPException, OSError):
         fetch(port, "/ready")
-    assert not caplog.records
+    failed = "answering over HTTP failed"
+    assert failed not in caplog.messages
     node.trouble = ZeroDivisionError()
     with contextlib.suppress(http.client.HTTPException, OSError):
         fetch(port, "/ready")
     assert fetch(port, "/live")[0] == 200
-    assert [each.message for each in caplog.records] == ["answering over HTTP failed"]
+    assert caplog.messages.count(failed) == 1
 
 
 def test_an_address_that_cannot_be_served_is_refused(node: Node, tmp_path: Path) -> None:
