@@ -59,6 +59,7 @@ def test_settings_are_followed(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_a_leader_killed_in_the_middle_loses_and_doubles_nothing(tmp_path: Path) -> None:
     total = 300_000
     file = tmp_path / "lines"
@@ -73,7 +74,7 @@ def test_a_leader_killed_in_the_middle_loses_and_doubles_nothing(tmp_path: Path)
                     until(lambda: client.count(prefix="lines/", timeout=PATIENCE) > total // 10)
                     os.kill(processes[leader], signal.SIGKILL)
                     assert client.count(prefix="lines/", timeout=PATIENCE) < total, "it was not in the middle"
-                    said, _ = loader.communicate(timeout=100)
+                    said, _ = loader.communicate(timeout=200)
                 finally:
                     loader.kill()
         assert loader.returncode == 0, said
