@@ -294,7 +294,7 @@ class Node:
     name, data_dir, durability = "a", None, "memory"
 
     def __init__(self) -> None:
-        self.members = {1: ("a", "h:1"), 2: ("b", "h:2"), 3: ("c", "h:3")}
+        self.first_members = {1: ("a", "h:1"), 2: ("b", "h:2"), 3: ("c", "h:3")}
         self.seen = {
             "role": "follower", "term": 1, "leader": None, "disk": {"full": False},
             "connections": {"members": 1, "wrong_cluster": 0, "slow": 0},

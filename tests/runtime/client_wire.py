@@ -86,7 +86,7 @@ class WireClient:
     """One connection. ``receive`` gives what the node says, one frame after the other."""
 
     def __init__(self, node: NativeNode, *, hello: bytes | None = None, small_window: bool = False) -> None:
-        address = node.members[node.id][1]
+        address = node.first_members[node.id][1]
         assert isinstance(address, Address)
         self.socket = socket.socket()
         if small_window:

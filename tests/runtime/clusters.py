@@ -67,7 +67,9 @@ class Cluster:
         """The node that leads in the newest term, once the running ones agree."""
 
         def agreed() -> NativeNode | None:
-            seen = [node.status() for node in self.running]
+            seen = [
+                each for each in (node.status() for node in self.running) if each["standing"] in ("voter", "learner")
+            ]
             names = {each["leader"] for each in seen}
             if len(names) == 1 and len({each["term"] for each in seen}) == 1 and None not in names:
                 found = self.nodes[names.pop()]

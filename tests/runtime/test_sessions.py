@@ -104,6 +104,7 @@ def test_renewals_keep_a_session_on_whatever_node_they_come() -> None:
         cluster.leader()
         first, second = opened(cluster.nodes["a"], 3000), opened(cluster.nodes["b"], 3000)
         dropped = opened(cluster.nodes["c"], 3000)
+        cluster.nodes["a"].barrier()
         number = 0
         while not gone(cluster.nodes["a"], dropped):
             # By turns, and both together: what is written together is answered together.

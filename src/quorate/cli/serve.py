@@ -257,7 +257,7 @@ class Watch:
             "started",
             version=__version__,
             process=os.getpid(),
-            members=",".join(f"{name}={address}" for name, address in node.members.values()),
+            members=",".join(f"{name}={address}" for name, address in node.first_members.values()),
             data_dir=node.data_dir,
             durability=node.durability,
         )
@@ -305,7 +305,7 @@ class Watch:
             self.leaderless_since = now
         if not self.warned and now - self.leaderless_since >= LEADERLESS_SECONDS:
             self.warned = True
-            members = len(self.node.members)
+            members = len(self.node.first_members)
             self.say(
                 logging.WARNING,
                 f"no leader for {LEADERLESS_SECONDS:.0f} s: a majority of the members must run and reach each other. "

@@ -98,7 +98,7 @@ class EmbeddedBackend(EngineBackend):
         leader = self.node.status()["leader"]
         return [
             Member(id, name, str(address), True, name == leader)
-            for id, (name, address) in sorted(self.node.members.items())
+            for id, (name, address) in sorted(self.node.first_members.items())
         ]
         yield
 

@@ -73,7 +73,7 @@ from quorate.raft._types cimport (
 
 cdef bint may_campaign(Core *core) noexcept nogil:
     """Electors that can write and are not in the middle of taking a snapshot in."""
-    return is_elector(core) and not core.incoming.done and not disk_is_slow(core)
+    return is_elector(core) and not core.incoming.done and not disk_is_slow(core) and not core.aside
 
 
 cdef int ask_votes(Core *core, Update *update, uint64_t voter, uint64_t term, bint pre_vote, bint transfer) except -1 nogil:
@@ -303,7 +303,7 @@ cdef int on_tick(Core *core, Update *update) except -1 nogil:
         return 0
     if not may_campaign(core):
         reset_election_deadline(core)
-        return 0
+        return become_follower(core, update, core.current_term, 0) if core.aside and core.role != FOLLOWER else 0
     if core.campaign_transfer:
         return campaign(core, update, False, True)
     return campaign(core, update, core.settings.pre_vote, False)

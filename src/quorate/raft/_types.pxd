@@ -368,6 +368,7 @@ cdef extern from "quorate/raft/structs.hpp" namespace "quorate" nogil:
         uint64_t last_leader_contact
         bool leader_suspect
         bool disk_stalled
+        bool aside
         bool campaign_transfer
         uint64_t transfer_campaign_until
         vector[pair[uint64_t, bool]] votes

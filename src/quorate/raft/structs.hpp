@@ -310,6 +310,7 @@ struct Core {
     uint64_t last_leader_contact = 0;
     bool leader_suspect = false;    /* its connection closed, or we were told to forget it */
     bool disk_stalled = false;
+    bool aside = false;             /* set between steps: we were told that we are no member any more, and do not campaign */
     bool campaign_transfer = false; /* the coming campaign was ordered by the leader */
     uint64_t transfer_campaign_until = 0;
 

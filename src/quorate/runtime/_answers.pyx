@@ -33,6 +33,7 @@ from quorate.raft._types cimport (
 from quorate.runtime._answers cimport *
 from quorate.runtime._clients cimport clients_take, clients_take_urgent
 from quorate.runtime._lanes cimport REQUEST_LANE_OPEN, LaneDriver, Lanes, lanes_run, lanes_stopped, lanes_take
+from quorate.runtime._members cimport members_placed, members_stopped
 from quorate.runtime._questions cimport QUESTION_READ, question_read, question_taken, questions_applied, questions_stopped
 from quorate.runtime._requests cimport loop_answer, outcome_of, request_frees
 from quorate.runtime._sessions cimport (
@@ -303,7 +304,7 @@ cdef int proposals_placed(Loop *it, Update *update) except -1 nogil:
     cdef uint8_t status
     for i in range(update.proposals.size()):
         status = update.proposals[i].status
-        if sessions_placed(it, update.proposals[i].id, status):
+        if sessions_placed(it, update.proposals[i].id, status) or members_placed(it, update, i):
             continue
         if status == ACCEPTED:
             batch_placed(it, update.proposals[i].id, update.proposals[i].index, update.proposals[i].term)
@@ -440,6 +441,7 @@ cdef void requests_stopped(Loop *it) noexcept nogil:
         answer(it, request, OUTCOME_STOPPED_BEFORE, 0)
     # Behind the answers to what they sent, so that they can say of each whether it may have happened.
     lanes_stopped(<Lanes *>it.lanes)
+    members_stopped(it)
     while True:
         request = <Request *>mailbox_take(it.mail)
         if request == NULL:

@@ -19,10 +19,10 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 from quorate.raft._types cimport buffer_release
 from quorate.runtime._completions cimport *
-from quorate.runtime._structs cimport OUTCOME_DONE, OUTCOME_PENDING, pthread_cond_destroy, pthread_cond_signal
-from quorate.runtime._structs cimport pthread_mutex_destroy, pthread_mutex_lock, pthread_mutex_unlock
+from quorate.runtime._structs cimport OUTCOME_DONE, OUTCOME_MALFORMED, OUTCOME_PENDING, OUTCOME_REJECTED
+from quorate.runtime._structs cimport pthread_cond_destroy, pthread_cond_signal, pthread_mutex_destroy, pthread_mutex_lock, pthread_mutex_unlock
 
-from quorate.errors import InvalidArgument
+from quorate.errors import InvalidArgument, Rejected
 
 
 cdef extern from "<unistd.h>" nogil:
@@ -138,6 +138,9 @@ cdef class Asked:
         return self.it.index, PyBytes_FromStringAndSize(<const char *>self.it.result.bytes, self.it.result.length)
 
     cdef object error(self):
+        if self.it.result != NULL and (self.it.outcome == OUTCOME_REJECTED or self.it.outcome == OUTCOME_MALFORMED):
+            words = PyBytes_FromStringAndSize(<const char *>self.it.result.bytes, self.it.result.length).decode()
+            return Rejected(words) if self.it.outcome == OUTCOME_REJECTED else InvalidArgument(words)
         return self.describe(self.it.outcome, self.it.leader)
 
     def attach(self, Completions completions not None, object attached, convert=None):

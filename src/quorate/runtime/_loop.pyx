@@ -46,6 +46,7 @@ from quorate.runtime._clients cimport *
 from quorate.runtime._disk cimport *
 from quorate.runtime._lanes cimport Lanes, lanes_connected, lanes_deadline, lanes_ready
 from quorate.runtime._loop cimport *
+from quorate.runtime._members cimport *
 from quorate.runtime._notices cimport (
     ENGINE_CONNECTED,
     ENGINE_STOPPED,
@@ -77,6 +78,7 @@ from quorate.runtime._snapshots cimport (
     snapshots_turn,
 )
 from quorate.runtime._structs cimport *
+from quorate.runtime._wire cimport KIND_RENEW, KIND_RENEWED
 from quorate.store._state cimport StoreState
 
 from quorate.errors import InvariantBroken, NodeFailed
@@ -156,7 +158,7 @@ cdef int step(Loop *it, Event *event) except -1 nogil:
         reads_answered(it, &update)
     if update.role != it.role or update.leader != it.leader or update.term != it.term:
         office_changed(it, &update)
-    return 0
+    return members_stepped(it, &update)
 
 
 cdef int send_all(Loop *it, vector[Message] *messages) except -1 nogil:
@@ -222,14 +224,22 @@ cdef int receive_from(Loop *it, uint32_t slot) except -1 nogil:
         if found == 0:
             return 0
         if found == 2:
-            if sessions_frame(it, it.peers.connections[slot].peer, it.peers.other_kind, it.peers.other,
-                              it.peers.other_length):
+            if frame_from(it, slot) < 1:
                 return peers_damaged(&it.peers, slot, clock_microseconds())
             continue
         event.message = &message
         event.mode = 1 if message.type == FORWARD_PROPOSAL and gives_back(&message) else 0
         step(it, &event)
     return 0
+
+
+cdef int frame_from(Loop *it, uint32_t slot) except -1 nogil:
+    """A frame of a member that is no message of the protocol: 0 if nobody here understands it."""
+    cdef uint64_t peer = it.peers.connections[slot].peer
+    cdef uint8_t kind = it.peers.other_kind
+    if kind == KIND_RENEW or kind == KIND_RENEWED:
+        return sessions_frame(it, peer, kind, it.peers.other, it.peers.other_length) == 0
+    return members_frame(it, peer, kind, it.peers.other, it.peers.other_length, step)
 
 
 cdef int disk_reported(Loop *it) except -1 nogil:
@@ -262,10 +272,12 @@ cdef int tell_of_connections(Loop *it) except -1 nogil:
     cdef bint leader_gone = False
     for i in range(it.peers.gone.size()):
         leader_gone = leader_gone or it.peers.gone[i] == it.leader
+        members_lost(it, it.peers.gone[i], False)
     it.peers.gone.clear()
     for i in range(it.peers.members.size()):
         if it.peers.members[i].cut:
             it.peers.members[i].cut = False
+            members_lost(it, it.peers.members[i].id, False)
             if it.peers.members[i].id == it.leader:
                 forwarded_lost(it)
         if it.peers.members[i].lost:
@@ -317,7 +329,7 @@ cdef int turn(Loop *it) except -1 nogil:
     cdef int count, i, slot
     cdef bint busy
     due = min(min(due, requests_deadline(it)), min(questions_deadline(it), sessions_deadline(it)))
-    due = min(min(due, clients_deadline(it)), lanes_deadline(<Lanes *>it.lanes))
+    due = min(min(due, clients_deadline(it)), min(members_deadline(it), lanes_deadline(<Lanes *>it.lanes)))
     due = max(due, clock_microseconds())
     # A loop that has too much to answer leaves the mailbox and the lanes alone, until they are full and refuse.
     busy = snapshots_busy(it) or clients_busy(it) or questions_busy(it) or not mailbox_sleeps(it.urgent)
@@ -359,6 +371,7 @@ cdef int turn(Loop *it) except -1 nogil:
         step(it, &tick)
     go_on_applying(it)
     sessions_judge(it, step, due, woke, count == EVENTS)
+    members_tick(it, clock_microseconds(), step)
     peers_tick(&it.peers, clock_microseconds())
     tell_of_connections(it)
     peers_flush(&it.peers, clock_microseconds())

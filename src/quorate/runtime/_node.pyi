@@ -1,4 +1,4 @@
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any, final
 
 from quorate.config import RaftConfig
@@ -8,6 +8,8 @@ from quorate.runtime._requests import Pending
 from quorate.storage import Storage
 from quorate.store import Reader
 
+STANDING_WORDS: dict[int, str]
+STANDINGS: tuple[str, ...]
 ROLES: tuple[str, ...]
 COUNTER_NAMES: tuple[str, ...]
 
@@ -28,11 +30,10 @@ class Running:
         id: int,
         storage: Storage,
         voters: Iterable[int],
-        peers: Sequence[tuple[int, str | None, int, int, str | None]],
+        places: dict[int, bytes],
         listener: int,
         config: RaftConfig,
         seed: int,
-        names: dict[int, str],
         notify: tuple[int, int],
         payload_max: int,
         texts: dict[str, str],
@@ -51,6 +52,8 @@ class Running:
     def ask(self, kind: int, body: bytes, timeout: float) -> Pending: ...
     def lane(self, ttl: float, *, label: bytes = b"", margin: float | None = None, timeout: float = 5.0) -> Lane: ...
     def notices(self, timeout: float) -> list[tuple[Any, ...]]: ...
+    def roster(self) -> bytes: ...
+    def name_of(self, id: int) -> str | None: ...
     def office(self) -> tuple[int, int, int]: ...
     def wait_change(self, seen: tuple[int, int, int], timeout: float) -> None: ...
     def status(self) -> dict[str, Any]: ...

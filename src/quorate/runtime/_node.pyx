@@ -18,6 +18,7 @@ from cpython.exc cimport PyErr_CheckSignals
 from libc.stddef cimport size_t
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy
+from libcpp.string cimport string
 
 from quorate.raft._configuration cimport configuration_decode
 from quorate.raft._invariants cimport broken_deeply, broken_invariant
@@ -26,6 +27,7 @@ from quorate.raft._raft cimport Raft
 from quorate.raft._types cimport (
     ENTRY_BYTES_MAX,
     ENTRY_CONFIGURATION,
+    MEMBERS_MAX,
     Configuration,
     buffer,
     buffer_from,
@@ -37,6 +39,7 @@ from quorate.runtime._clients cimport clients_prepare
 from quorate.runtime._lane cimport lane_error, lane_open
 from quorate.runtime._lanes cimport Lanes, lanes_free, lanes_new
 from quorate.runtime._loop cimport *
+from quorate.runtime._members cimport members_follow
 from quorate.runtime._notices cimport Notices, notices_free, notices_new, notices_wait
 from quorate.runtime._peers cimport INCOMING_MAX, peers_close
 from quorate.runtime._requests cimport Pending, ask
@@ -67,6 +70,7 @@ from quorate.errors import (
     StorageError,
 )
 from quorate.raft._configuration import decode_configuration
+from quorate.runtime.membership import Membership
 
 
 cdef extern from "<unistd.h>" nogil:
@@ -78,6 +82,13 @@ cdef enum:
     MAILBOX_URGENT = 8192
     PAYLOAD_SPARE = 2097152  # what the heads of a message's entries may add to their payload
 
+STANDING_WORDS = {
+    STANDING_JOINING: "this node is no member of the cluster yet; add it with add_member on one that is",
+    STANDING_REMOVED: "this node was removed from the cluster; to come back it has to be added again, with an empty directory",
+    STANDING_REFUSED: "the others know this node with other data than it has (a wiped or another directory, or a lost "
+    "memory); remove it on one of them, and add it again with an empty directory",
+}
+STANDINGS = ("voter", "learner", "joining", "removed", "refused")
 ROLES = ("follower", "pre_candidate", "candidate", "leader")
 COUNTER_NAMES = tuple([counter_name(counter).decode() for counter in range(COUNTERS)])
 
@@ -166,8 +177,8 @@ cdef RaftLog recovered_log(object storage):
 cdef class Running:
     """One run of a node. Made with everything open; :meth:`start` once, :meth:`stop` as often as one likes.
 
-    ``peers``: (id, host or None, port, scope, path or None) of each other member, resolved. ``listener``: descriptor of a
-    listening socket that does not block, or -1; the run owns it. ``storage`` is closed at the end. ``notify``: (reading end,
+    ``voters``: of the first bootstrap; none for a node that joins. ``places``: what is known of members at the start, by id
+    (see membership.py). ``listener``: descriptor of a listening socket that does not block, or -1; the run owns it. ``storage`` is closed at the end. ``notify``: (reading end,
     writing end) of what the storage's log writes; the run owns both.
     """
 
@@ -176,7 +187,7 @@ cdef class Running:
     cdef Raft raft
     cdef Log log
     cdef object storage
-    cdef dict names
+    cdef tuple seen_names  # version of the roster, and the names in it by id
     cdef object failure
     cdef cython.pymutex closing
     cdef bint closed
@@ -184,19 +195,16 @@ cdef class Running:
     cdef object __weakref__
     cdef readonly object reader
 
-    def __cinit__(self, *, uint64_t id, storage, voters, peers, int listener, config, uint64_t seed, dict names,
-                  tuple notify, uint64_t payload_max, dict texts,
-                  uint32_t clients_most=4096):
+    def __cinit__(self, *, uint64_t id, storage, voters, dict places, int listener, config, uint64_t seed,
+                  tuple notify, uint64_t payload_max, dict texts, uint32_t clients_most=4096):
         cdef Loop *loop = new Loop()
-        cdef size_t i
-        cdef Peer peer
         self.loop = loop
         loop_prepare(loop)
         loop.pid = getpid()
         self.closed = False
         self.forked = False
         self.storage = storage
-        self.names = names
+        self.seen_names = (0, {})
         self.log = storage.log
         identity = storage.identity
         self.replica = restored(storage)
@@ -204,6 +212,7 @@ cdef class Running:
         self.raft = Raft(
             id, voters=voters, seed=seed, now=clock_microseconds(), config=config, hard_state=storage.restart.hard_state,
             log=recovered_log(storage), applied=self.replica.store.applied_index, incarnation=identity.incarnation,
+            places=places,
         )
         loop.core = self.raft.core
         loop.wal = self.log.wal
@@ -218,7 +227,7 @@ cdef class Running:
         loop.lanes = lanes_new(<Notices *>loop.notices, seed)
         loop.mail = mailbox_new(MAILBOX_ITEMS)
         loop.urgent = mailbox_new(MAILBOX_URGENT)
-        loop.poll = poller_new(2 * len(peers) + INCOMING_MAX + PROCESSES_MAX + clients_most + 16)
+        loop.poll = poller_new(4 * MEMBERS_MAX + INCOMING_MAX + PROCESSES_MAX + clients_most + 16)
         if loop.mail == NULL or loop.urgent == NULL or loop.poll == NULL:
             raise MemoryError("no memory for the node's mailbox, or no descriptor for its poller")
         loop.questions.seed = seed
@@ -234,17 +243,10 @@ cdef class Running:
         loop.peers.random = seed | 1
         loop.peers.payload_max = min(max(<uint64_t>ENTRY_BYTES_MAX, payload_max), <uint64_t>1 << 30) + PAYLOAD_SPARE
         memcpy(loop.peers.cluster, <const char *>(<bytes>identity.cluster), 16)
-        for other, host, port, scope, path in peers:
-            peer = Peer()
-            peer.id = other
-            if path is not None:
-                encoded = os.fsencode(path)
-                if net_address_unix(&peer.address, encoded, len(encoded)):
-                    raise InvalidArgument(f"the path of a Unix socket is too long: {path}")
-            elif net_address_ip(&peer.address, host.encode(), port, scope):
-                raise InvalidArgument(f"{host} is no numeric address")
-            loop.peers.members.push_back(peer)
-        loop.peers.connections.resize(2 * len(peers) + INCOMING_MAX + 8)
+        for other, place in places.items():
+            loop.members.given[other] = place
+        loop.peers.connections.resize(4 * MEMBERS_MAX + INCOMING_MAX + 8)
+        members_follow(loop)
         # Last, when nothing can fail any more: until here they are the caller's.
         loop.disk_fd, loop.disk_write_fd = notify
         loop.peers.listener = listener
@@ -342,8 +344,10 @@ cdef class Running:
 
     def describe(self, uint8_t outcome, uint64_t leader):
         """An outcome as the exception that it means."""
-        name = self.names.get(leader)
+        name = self.names().get(leader)
         if outcome == OUTCOME_NO_LEADER:
+            if self.loop.members.standing >= STANDING_JOINING:
+                return NoQuorum(STANDING_WORDS[self.loop.members.standing])
             return NoQuorum("no leader is known, or it left meanwhile; a majority of the members must run and reach each other")
         if outcome == OUTCOME_NOT_LEADER:
             return NotLeader(leader=name)
@@ -436,7 +440,30 @@ cdef class Running:
         term)``; ``("lane", id, state)``; ``("overflow",)`` if some were dropped, because nobody asked for long.
         """
         self.mine()
-        return notices_wait(<Notices *>self.loop.notices, timeout, self.names.get)
+        return notices_wait(<Notices *>self.loop.notices, timeout, self.name_of)
+
+    def roster(self):
+        """The members as this node knows them, in the bytes of an answer to REQUEST_MEMBERS (docs/internals/wire.md)."""
+        cdef string copy
+        pthread_mutex_lock(&self.loop.lock)
+        copy = self.loop.members.roster
+        pthread_mutex_unlock(&self.loop.lock)
+        return <bytes>copy
+
+    def name_of(self, uint64_t id):
+        """The name of a member, or None."""
+        return self.names().get(id)
+
+    cdef dict names(self):
+        """Names of members by id, as of the newest configuration."""
+        cdef uint64_t version
+        pthread_mutex_lock(&self.loop.lock)
+        version = self.loop.members.version
+        pthread_mutex_unlock(&self.loop.lock)
+        if self.seen_names[0] != version:
+            # Written as one: another thread sees both or neither.
+            self.seen_names = (version, {each.id: each.name for each in Membership.decode(self.roster()).members})
+        return <dict>self.seen_names[1]
 
     def office(self):
         """(role, term, leader): what :meth:`wait_change` waits for to become another."""
@@ -479,13 +506,16 @@ cdef class Running:
         self.mine()
         pthread_mutex_lock(&self.loop.lock)
         seen = self.loop.status
+        seen_standing = self.loop.members.standing
         pthread_mutex_unlock(&self.loop.lock)
         now = clock_microseconds()
+        names = self.names()
         return {
             "running": self.alive,
             "role": ROLES[seen.role],
             "term": seen.term,
-            "leader": self.names.get(seen.leader),
+            "leader": names.get(seen.leader) if seen.leader else None,
+            "standing": STANDINGS[seen_standing],
             "commit": seen.commit,
             "applied": seen.applied,
             "last_index": seen.last_index,
@@ -503,7 +533,7 @@ cdef class Running:
             "questions": seen.questions,
             "disk": {"durable": self.log.durable, "full": bool(seen.disk_full), **self.log.statistics},
             "followers": {
-                self.names.get(seen.followers[each].id, str(seen.followers[each].id)): {
+                names.get(seen.followers[each].id, str(seen.followers[each].id)): {
                     "match": seen.followers[each].match_index,
                     "lag": seen.last_index - min(seen.followers[each].match_index, seen.last_index),
                     "silent": (now - seen.followers[each].heard_at) / 1e6 if seen.followers[each].heard_at else None,

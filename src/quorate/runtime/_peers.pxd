@@ -1,6 +1,8 @@
 # Connections to and from the other members; see _peers.pyx.
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libcpp.string cimport string
+from libcpp.vector cimport vector
 
 from quorate.raft._types cimport Message
 from quorate.runtime._structs cimport Connection, Peer, Peers
@@ -33,6 +35,12 @@ cdef int peers_send(Peers *it, const Message *message, uint64_t now) except -1 n
 cdef int peers_frame(Peers *it, uint64_t to, uint8_t kind, const uint8_t *payload, size_t length) except -1 nogil
 # Closes a connection whose frame made no sense.
 cdef int peers_damaged(Peers *it, uint32_t slot, uint64_t now) except -1 nogil
+# Somebody is a member, bound to an incarnation or to none (0), and may be found at these addresses, tried in turn.
+cdef int peers_put(Peers *it, uint64_t id, uint64_t bound, const vector[string] *addresses, uint64_t now) except -1 nogil
+# Is none any more: it is told, and forgotten after a while.
+cdef int peers_drop(Peers *it, uint64_t id, uint64_t now) except -1 nogil
+# A member's words that it does not count this node as one.
+cdef int take_refusal(Peers *it, uint64_t id, const uint8_t *at, size_t length) except -1 nogil
 cdef int peers_flush(Peers *it, uint64_t now) except -1 nogil
 # Whether somebody is gone or lost messages, and the core has not been told.
 cdef bint peers_troubled(Peers *it) noexcept nogil

@@ -1,23 +1,27 @@
 # distutils: language = c++
-# distutils: sources = csrc/net.c csrc/frame.c csrc/crc32c.c csrc/poller.c csrc/buffer.c
+# distutils: sources = csrc/net.c csrc/frame.c csrc/crc32c.c csrc/poller.c csrc/buffer.c csrc/lookup.c
 """Connections between members: one in each direction, made by the sender, on which only the sender's messages travel.
 
-The maker says a hello (cluster, who it is, its incarnation, whom it wants), the taker answers with its own, and from then on
-frames with Raft messages follow. Everything that a stranger may do has a bound and a counter, and costs the stranger its
+The maker says a hello (cluster, who it is, its incarnation, whom it wants, where it is found), the taker answers with its own,
+and from then on frames with Raft messages follow. Members come and go while the node runs: somebody unknown whose configuration
+is newer than ours may have become one, and is listened to for as long as it stays connected. Everything that a stranger may do has a bound and a counter, and costs the stranger its
 connection: other bytes, another cluster, a claim of a huge frame, silence, a flood.
 
 Knows nothing of what messages mean. Messages that cannot be sent are dropped, as the protocol allows; who lost some is
 marked, so that the loop tells the core.
 """
 
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
-from libc.string cimport memcmp, memcpy
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memcmp, memcpy, strlen
+from libcpp.string cimport string
 from libcpp.vector cimport vector
 
 from quorate.raft._codec cimport message_decode, message_encode
 from quorate.raft._types cimport (
     APPEND_ENTRIES,
     FORWARD_PROPOSAL,
+    MEMBER_PLACE_MAX,
+    MEMBERS_MAX,
     Message,
     buffer,
     buffer_from,
@@ -25,8 +29,9 @@ from quorate.raft._types cimport (
     buffer_references,
     buffer_release,
 )
+from quorate.runtime._reach cimport reach_made, reach_next, reach_reset
 from quorate.runtime._structs cimport *
-from quorate.runtime._wire cimport KIND_CLIENT, KIND_HELLO, KIND_RAFT, KIND_RENEW, KIND_RENEWED
+from quorate.runtime._wire cimport *
 
 
 cdef extern from "<errno.h>" nogil:
@@ -38,8 +43,8 @@ cdef extern from "<errno.h>" nogil:
         ENOMEM
 
 cdef enum:
-    HELLO_BYTES = 49       # u8 version, 16 bytes cluster, u64 node, u64 incarnation, u64 whom it wants, u64 zero for later
-    HELLO_BOUND = 320      # of a member or a client
+    HELLO_BYTES = 49       # as wire.hpp says, without the place
+    HELLO_BOUND = 600      # of a member or a client
     HELLO_VERSION = 1
     CHUNK_FIRST = 1024     # for who has not said a hello
     CHUNK_BYTES = 65536
@@ -54,6 +59,7 @@ cdef uint64_t FRAME_PATIENCE = 30000000   # for the rest of a frame that has beg
 cdef uint64_t OUTPUT_PATIENCE = 5000000   # for any progress of queued output
 cdef uint64_t BACKOFF_FIRST = 5000
 cdef uint64_t BACKOFF_MAX = 500000
+cdef uint64_t LEAVE_PATIENCE = 1000000    # for telling a member that it was removed
 cdef uint64_t LISTEN_PAUSE = 100000       # when the system has no descriptor to give
 
 
@@ -123,8 +129,8 @@ cdef int close_slot(Peers *it, uint32_t slot, uint64_t now) except -1 nogil:
     connection.out.swap(nothing)
     buffer_release(connection.chunk)
     connection.chunk = NULL
-    if connection.peer:
-        peer = peer_of(it, connection.peer)
+    peer = peer_of(it, connection.peer) if connection.peer else NULL
+    if peer != NULL:
         if peer.outgoing == <int>slot:
             peer.outgoing = -1
             peer.cut = True
@@ -158,6 +164,24 @@ cdef void peers_hand_over(Peers *it, uint32_t slot, Connection *to) noexcept nog
         it.top -= 1
 
 
+cdef int refuse_saying(Peers *it, uint32_t slot, int counter, uint8_t reason, const char *words, uint64_t now) except -1 nogil:
+    """Refuses who has not been let in yet, and tells it why, as far as its socket takes that at once."""
+    cdef Connection *connection = &it.connections[slot]
+    cdef uint8_t[FRAME_HEADER + 266] out
+    cdef size_t length = strlen(words)
+    cdef frame_part part
+    if connection.incoming and connection.out.empty() and length < 256:
+        out[FRAME_HEADER] = reason
+        out[FRAME_HEADER + 1] = <uint8_t>length
+        memcpy(&out[FRAME_HEADER + 2], words, length)
+        store_le64(&out[FRAME_HEADER + 2 + length], it.configuration_index)
+        part.bytes = &out[FRAME_HEADER]
+        part.length = length + 10
+        frame_encode(out, KIND_REFUSAL, 0, &part, 1)
+        net_write(connection.fd, out, FRAME_HEADER + part.length)
+    return refuse(it, slot, counter, now)
+
+
 cdef int peers_open(Peers *it) except -1 nogil:
     cdef int reason = 0
     if it.listener >= 0:
@@ -181,6 +205,9 @@ cdef void peers_close(Peers *it) noexcept nogil:
             buffer_release(it.connections[i].chunk)
             it.connections[i].chunk = NULL
             it.connections[i].state = SLOT_FREE
+    for i in range(it.members.size()):
+        lookup_free(it.members[i].looking)
+        it.members[i].looking = NULL
     if it.listener >= 0:
         fd = it.listener
         it.listener = -1
@@ -192,8 +219,13 @@ cdef void peers_close(Peers *it) noexcept nogil:
 
 
 cdef int connect_to(Peers *it, Peer *peer, uint64_t now) except -1 nogil:
-    cdef int fd = net_connect(&peer.address)
+    cdef net_address to
+    cdef int fd = -1
     cdef int slot = -1
+    if reach_next(peer, it.poll, &to):
+        fd = net_connect(&to)
+    elif peer.looking != NULL:
+        return 0
     peer.backoff = min(max(2 * peer.backoff, BACKOFF_FIRST), BACKOFF_MAX)
     peer.retry_at = now + peer.backoff // 2 + chance(it, peer.backoff)
     if fd >= 0:
@@ -248,7 +280,9 @@ cdef uint64_t peers_deadline(Peers *it) noexcept nogil:
     cdef uint64_t due = <uint64_t>-1
     cdef size_t i
     for i in range(it.members.size()):
-        if it.members[i].outgoing < 0:
+        if it.members[i].leave_at:
+            due = min(due, it.members[i].leave_at)
+        elif it.members[i].outgoing < 0 and it.members[i].looking == NULL:
             due = min(due, it.members[i].retry_at)
     for i in range(it.top):
         if it.connections[i].state != SLOT_FREE and it.connections[i].deadline:
@@ -262,17 +296,98 @@ cdef int peers_tick(Peers *it, uint64_t now) except -1 nogil:
     """Connects to whom it is time to, and ends what took too long."""
     cdef size_t i
     cdef Connection *connection
+    cdef Peer *peer
     for i in range(it.top):
         connection = &it.connections[i]
         if connection.state != SLOT_FREE and connection.deadline and connection.deadline <= now:
             refuse(it, i, COUNT_SLOW, now)
-    for i in range(it.members.size()):
-        if it.members[i].outgoing < 0 and it.members[i].retry_at <= now:
-            connect_to(it, &it.members[i], now)
+    i = 0
+    while i < it.members.size():
+        peer = &it.members[i]
+        if not peer.member and (peer.leave_at <= now if peer.leave_at else peer.incoming < 0):
+            forget(it, i, now)
+            continue
+        if peer.outgoing < 0 and peer.leave_at == 0 and (peer.looking != NULL or peer.retry_at <= now):
+            connect_to(it, peer, now)
+        i += 1
     if it.listen_again_at and it.listen_again_at <= now:
         it.listen_again_at = 0
         peers_open(it)
     return 0
+
+
+# Who is a member -------------------------------------------------------------------------------------------------------
+
+
+cdef int forget(Peers *it, size_t place, uint64_t now) except -1 nogil:
+    cdef Peer *peer = &it.members[place]
+    if peer.outgoing >= 0:
+        close_slot(it, peer.outgoing, now)
+    if peer.incoming >= 0:
+        close_slot(it, peer.incoming, now)
+    reach_reset(peer)
+    it.members.erase(it.members.begin() + place)
+    return 0
+
+
+cdef bint same_texts(const vector[string] *one, const vector[string] *other) noexcept nogil:
+    cdef size_t i
+    if one.size() != other.size():
+        return False
+    for i in range(one.size()):
+        if one[0][i] != other[0][i]:
+            return False
+    return True
+
+
+cdef int peers_put(Peers *it, uint64_t id, uint64_t bound, const vector[string] *addresses, uint64_t now) except -1 nogil:
+    cdef Peer *peer = peer_of(it, id)
+    if peer == NULL:
+        it.members.push_back(Peer())
+        peer = &it.members.back()
+        peer.id = id
+        peer.retry_at = now
+    peer.member = True
+    peer.leave_at = 0
+    peer.bound = bound
+    if not same_texts(&peer.addresses, addresses):
+        peer.addresses = addresses[0]
+        reach_reset(peer)
+        if peer.outgoing < 0:
+            peer.retry_at = now
+            peer.backoff = 0
+    return 0
+
+
+cdef int peers_drop(Peers *it, uint64_t id, uint64_t now) except -1 nogil:
+    cdef Peer *peer = peer_of(it, id)
+    cdef uint8_t[10] payload
+    if peer == NULL or not peer.member:
+        return 0
+    peer.member = False
+    peer.leave_at = now + LEAVE_PATIENCE
+    payload[0] = REFUSAL_NOT_MEMBER
+    payload[1] = 0
+    store_le64(&payload[2], it.configuration_index)
+    peers_frame(it, id, KIND_REFUSAL, payload, sizeof(payload))
+    return 0
+
+
+cdef int maybe_member(Peers *it, uint64_t id, const string *place, uint64_t now) except -1 nogil:
+    """Room for somebody who may have become a member in a configuration that has not reached us; 0 if there is none."""
+    cdef vector[string] addresses
+    cdef size_t name, length
+    if it.members.size() >= 2 * MEMBERS_MAX:
+        return 0
+    if place.size() >= 2:
+        name = <uint8_t>place[0][0]
+        if place.size() >= name + 2:
+            length = <uint8_t>place[0][name + 1]
+            if place.size() == name + 2 + length and length:
+                addresses.push_back(place.substr(name + 2, length))
+    peers_put(it, id, 0, &addresses, now)
+    it.members.back().member = False
+    return 1
 
 
 # Hello -----------------------------------------------------------------------------------------------------------------
@@ -280,20 +395,23 @@ cdef int peers_tick(Peers *it, uint64_t now) except -1 nogil:
 
 cdef int queue_hello(Peers *it, uint32_t slot, uint64_t to) except -1 nogil:
     cdef Connection *connection = &it.connections[slot]
-    cdef uint8_t[HELLO_BYTES] payload
+    cdef uint8_t[1024] payload
     cdef frame_part part
     cdef size_t start = connection.out.size()
+    cdef size_t length = HELLO_BYTES + 2 + it.place.size()
     payload[0] = HELLO_VERSION
     memcpy(&payload[1], it.cluster, 16)
     store_le64(&payload[17], it.id)
     store_le64(&payload[25], it.incarnation)
     store_le64(&payload[33], to)
-    store_le64(&payload[41], 0)
+    store_le64(&payload[41], it.newest_index)
+    store_le16(&payload[HELLO_BYTES], <uint16_t>it.place.size())
+    memcpy(&payload[HELLO_BYTES + 2], it.place.data(), it.place.size())
     part.bytes = payload
-    part.length = HELLO_BYTES
-    connection.out.resize(start + FRAME_HEADER + HELLO_BYTES)
+    part.length = length
+    connection.out.resize(start + FRAME_HEADER + length)
     frame_encode(connection.out.data() + start, KIND_HELLO, 0, &part, 1)
-    memcpy(connection.out.data() + start + FRAME_HEADER, payload, HELLO_BYTES)
+    memcpy(connection.out.data() + start + FRAME_HEADER, payload, length)
     return queue_slot(it, slot)
 
 
@@ -308,24 +426,52 @@ cdef int take_hello(Peers *it, uint32_t slot, const frame *found, uint64_t now) 
     """Holds a hello against who we are and whom we expect. The connection is open afterwards, or closed."""
     cdef Connection *connection = &it.connections[slot]
     cdef const uint8_t *at = found.payload
-    cdef uint64_t id
+    cdef uint64_t id, index
     cdef Peer *peer
+    cdef string place
+    cdef size_t length
     cdef int old
+    if found.kind == KIND_REFUSAL and not connection.incoming:
+        take_refusal(it, connection.peer, found.payload, found.length)
+        return close_slot(it, slot, now)
     if found.kind != KIND_HELLO or found.length < HELLO_BYTES:
         return refuse(it, slot, COUNT_DAMAGED, now)
     if at[0] > HELLO_VERSION:
-        return refuse(it, slot, COUNT_NEWER, now)
+        return refuse_saying(it, slot, COUNT_NEWER, REFUSAL_VERSION, b"this node knows only version 1 of the hello", now)
     if memcmp(at + 1, it.cluster, 16) != 0:
-        return refuse(it, slot, COUNT_WRONG_CLUSTER, now)
+        return refuse_saying(it, slot, COUNT_WRONG_CLUSTER, REFUSAL_CLUSTER, b"this node belongs to another cluster", now)
     id = load_le64(at + 17)
+    index = load_le64(at + 41)
+    if found.length >= HELLO_BYTES + 2:
+        length = load_le16(at + HELLO_BYTES)
+        if length <= MEMBER_PLACE_MAX and found.length == HELLO_BYTES + 2 + length:
+            place.assign(<const char *>at + HELLO_BYTES + 2, length)
+    if load_le64(at + 33) != it.id or id == it.id or (connection.peer and connection.peer != id):
+        return refuse_saying(it, slot, COUNT_NOT_MEMBER, REFUSAL_RECEIVER, b"another node is wanted than the one that is here", now)
     peer = peer_of(it, id)
-    if peer == NULL or load_le64(at + 33) != it.id or (connection.peer and connection.peer != id):
-        return refuse(it, slot, COUNT_NOT_MEMBER, now)
+    # Whoever knows a newer configuration than ours may have become a member by it, or have got a new incarnation.
+    if (peer == NULL or not peer.member) and index <= it.configuration_index:
+        return refuse_saying(it, slot, COUNT_NOT_MEMBER, REFUSAL_NOT_MEMBER, b"this node is no member", now)
+    if peer != NULL and peer.bound and peer.bound != load_le64(at + 25) and index <= it.configuration_index:
+        peer.refusing = REFUSAL_INCARNATION
+        peer.incarnation = load_le64(at + 25)
+        return refuse_saying(
+            it, slot, COUNT_NOT_MEMBER, REFUSAL_INCARNATION,
+            b"this member had other data: remove it, and add it again with its empty directory", now,
+        )
+    if peer == NULL:
+        if not connection.incoming or not maybe_member(it, id, &place, now):
+            return refuse(it, slot, COUNT_NOT_MEMBER, now)
+        peer = peer_of(it, id)
     peer.incarnation = load_le64(at + 25)
+    peer.refusing = 0
+    peer.place = place
     connection.state = OPEN
     connection.deadline = 0
     if not connection.incoming:
         peer.backoff = 0
+        peer.refused = 0
+        reach_made(peer)
         it.counters[COUNT_CONNECTED] += 1
         return 0
     it.strangers -= 1
@@ -338,6 +484,16 @@ cdef int take_hello(Peers *it, uint32_t slot, const frame *found, uint64_t now) 
         peer.retry_at = now       # it is there: do not wait for our turn
         peer.backoff = 0
     return queue_hello(it, slot, id)
+
+
+cdef int take_refusal(Peers *it, uint64_t id, const uint8_t *at, size_t length) except -1 nogil:
+    """A member tells that it does not count this node as one."""
+    cdef Peer *peer = peer_of(it, id)
+    if peer == NULL or length < 2 or length != 10 + <size_t>at[1]:
+        return 0
+    peer.refused = at[0]
+    peer.refused_at = load_le64(at + 2 + at[1])
+    return 0
 
 
 # Receiving ---------------------------------------------------------------------------------------------------------------
@@ -465,7 +621,10 @@ cdef int peers_next(Peers *it, uint32_t slot, uint64_t now, Message *message) ex
             continue
         if connection.incoming:
             connection.deadline = 0
-        if connection.incoming and (found.kind == KIND_RENEW or found.kind == KIND_RENEWED):
+        if connection.incoming and (
+            found.kind == KIND_RENEW or found.kind == KIND_RENEWED or found.kind == KIND_ASK or found.kind == KIND_ANSWER
+            or found.kind == KIND_REFUSAL or found.kind == KIND_GOODBYE
+        ):
             it.other_kind = found.kind
             it.other = found.payload
             it.other_length = found.length

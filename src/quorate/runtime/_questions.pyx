@@ -17,6 +17,7 @@ from libc.stddef cimport size_t
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from quorate.raft._types cimport buffer, buffer_from, buffer_release, buffer_retain
+from quorate.runtime._members cimport members_take
 from quorate.runtime._parking cimport *
 from quorate.runtime._questions cimport *
 from quorate.runtime._requests cimport loop_answer, request_unwanted
@@ -229,6 +230,9 @@ cdef int question_taken(Loop *it, Request *request, step_function step) except -
         return status_taken(it, request)
     if kind == REQUEST_RENEW:
         return sessions_ask(it, request)
+    if REQUEST_MEMBERS <= kind <= REQUEST_TRANSFER:
+        members_take(it, request, step)
+        return QUESTION_TAKEN
     # New kinds: one line each, that hands the request to who answers it.
     return refuse(it, request, OUTCOME_MALFORMED)
 

@@ -10,7 +10,7 @@ from quorate.runtime._structs cimport Loop, Request, mailbox, poller
 cdef bint request_frees(const Request *it) noexcept nogil
 # What the core's refusal of a proposal or a read means to a caller.
 cdef uint8_t outcome_of(uint8_t status) noexcept nogil
-cdef Request *request_new(uint8_t kind, buffer *command, uint64_t expires_at) except NULL
+cdef Request *request_new(uint8_t kind, buffer *command, uint64_t expires_at) except NULL nogil
 # For a struct that begins with a request, and that somebody will wait for.
 cdef void request_prepare(Request *made, uint8_t kind, buffer *command, uint64_t expires_at) noexcept nogil
 # The outcome, or PENDING when the time is over.

@@ -55,7 +55,7 @@ cdef uint8_t outcome_of(uint8_t status) noexcept nogil:
     return OUTCOME_REFUSED
 
 
-cdef Request *request_new(uint8_t kind, buffer *command, uint64_t expires_at) except NULL:
+cdef Request *request_new(uint8_t kind, buffer *command, uint64_t expires_at) except NULL nogil:
     """With two references: the asker's and the loop's. Takes over the command."""
     cdef Request *made = new Request()
     request_prepare(made, kind, command, expires_at)
@@ -199,5 +199,5 @@ cdef class Pending(Asked):
         cdef double left = self.timeout + self.grace if timeout is None else timeout
         cdef uint8_t outcome = request_await(self.it, left)
         if outcome != OUTCOME_DONE:
-            raise self.describe(outcome, self.it.leader)
+            raise self.error() if outcome == self.it.outcome else self.describe(outcome, self.it.leader)
         return self.value()

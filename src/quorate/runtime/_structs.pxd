@@ -5,10 +5,11 @@ from libcpp cimport bool as cbool
 from libcpp.deque cimport deque
 from libcpp.map cimport map as ordered_map
 from libcpp.map cimport multimap
+from libcpp.string cimport string
 from libcpp.unordered_map cimport unordered_map
 from libcpp.vector cimport vector
 
-from quorate.raft._types cimport Core, EntryRef, Event, HardState, Message, buffer
+from quorate.raft._types cimport Change, Core, EntryRef, Event, HardState, Message, buffer
 
 
 cdef extern from "poller.h" nogil:
@@ -72,7 +73,11 @@ cdef extern from "frame.h" nogil:
         size_t length
     int frame_decode(const uint8_t *bytes, size_t length, uint32_t payload_max, frame *it, size_t *size)
     int frame_encode(uint8_t *header, uint8_t kind, uint64_t group, const frame_part *parts, size_t count)
+    uint16_t load_le16(const void *at)
+    uint32_t load_le32(const void *at)
     uint64_t load_le64(const void *at)
+    void store_le16(void *at, uint16_t x)
+    void store_le32(void *at, uint32_t x)
     void store_le64(void *at, uint64_t x)
 
 
@@ -87,6 +92,26 @@ cdef extern from "net.h" nogil:
     int64_t net_read(int descriptor, void *into, size_t size)
     int64_t net_write(int descriptor, const void *data, size_t size)
     void net_close(int descriptor)
+
+
+cdef extern from "lookup.h" nogil:
+    enum:
+        LOOKUP_FOUND_MAX
+        LOOKUP_PENDING
+    ctypedef struct lookup:
+        pass
+    lookup *lookup_start(const char *host, uint16_t port, void (*done)(void *) noexcept nogil, void *context)
+    int lookup_take(lookup *it, net_address *found, size_t most, int *reason)
+    void lookup_free(lookup *it)
+
+
+cdef extern from "address.h" nogil:
+    enum:
+        ADDRESS_HOST_MAX
+        ADDRESS_NONE
+        ADDRESS_NUMBER
+        ADDRESS_NAME
+    int address_parse(const char *text, size_t length, net_address *it, char *host, uint16_t *port)
 
 
 cdef extern from "sink.h" nogil:
@@ -175,12 +200,23 @@ cdef extern from "quorate/runtime/completions.hpp" namespace "quorate" nogil:
 
     cdef cppclass Peer:
         uint64_t id
-        net_address address
+        cbool member
+        uint64_t leave_at
         int outgoing
         int incoming
         uint64_t retry_at
         uint64_t backoff
         uint64_t incarnation
+        uint64_t bound
+        uint8_t refusing
+        uint8_t refused
+        uint64_t refused_at
+        string place
+        vector[string] addresses
+        size_t turn
+        lookup *looking
+        vector[net_address] found
+        size_t tried
         cbool cut
         cbool lost
         Peer()
@@ -221,6 +257,9 @@ cdef extern from "quorate/runtime/completions.hpp" namespace "quorate" nogil:
         uint64_t listen_again_at
         uint64_t random
         uint64_t *counters
+        uint64_t newest_index
+        uint64_t configuration_index
+        string place
         uint8_t other_kind
         const uint8_t *other
         uint32_t other_length
@@ -255,6 +294,7 @@ cdef extern from "quorate/runtime/completions.hpp" namespace "quorate" nogil:
     const uint8_t OUTCOME_SESSION_LOST_BEFORE
     const uint8_t OUTCOME_SESSION_LOST_AFTER
     const uint8_t OUTCOME_NOT_SENT
+    const uint8_t OUTCOME_REJECTED
 
     cdef cppclass Answered:
         uint32_t references
@@ -483,6 +523,38 @@ cdef extern from "quorate/runtime/completions.hpp" namespace "quorate" nogil:
     const uint8_t FAILURE_POLLER
     const uint8_t FAILURE_LOG_RULE
 
+    const uint8_t STANDING_VOTER
+    const uint8_t STANDING_LEARNER
+    const uint8_t STANDING_JOINING
+    const uint8_t STANDING_REMOVED
+    const uint8_t STANDING_REFUSED
+
+    cdef cppclass Managed:
+        Request *request
+        cbool proposed
+        cbool placed
+        uint64_t index
+        uint64_t term
+        vector[Change] changes
+        Managed()
+
+    cdef cppclass Passed:
+        Request *request
+        uint64_t leader
+        Passed()
+
+    cdef cppclass Members:
+        ordered_map[uint64_t, string] given
+        uint64_t seen_index
+        cbool settled
+        ordered_map[uint64_t, Managed] managed
+        ordered_map[uint64_t, Passed] passed
+        Request *answered
+        uint64_t asked
+        string roster
+        uint64_t version
+        uint8_t standing
+
     cdef cppclass Loop:
         Core *core
         poller *poll
@@ -500,6 +572,7 @@ cdef extern from "quorate/runtime/completions.hpp" namespace "quorate" nogil:
         int failed
         int ended
         Peers peers
+        Members members
         deque[Writing] backlog
         deque[Ticket] tickets
         deque[Held] held

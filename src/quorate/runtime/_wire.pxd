@@ -13,4 +13,11 @@ cdef extern from "quorate/runtime/wire.hpp" namespace "quorate" nogil:
     const uint8_t KIND_RENEW
     const uint8_t KIND_RENEWED
     const uint8_t KIND_REFUSAL
+    const uint8_t KIND_GOODBYE
+    const uint8_t REFUSAL_CLUSTER
+    const uint8_t REFUSAL_VERSION
+    const uint8_t REFUSAL_TOO_MANY
+    const uint8_t REFUSAL_RECEIVER
+    const uint8_t REFUSAL_NOT_MEMBER
+    const uint8_t REFUSAL_INCARNATION
     const uint8_t CLIENT_VERSION

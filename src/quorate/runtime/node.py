@@ -14,17 +14,19 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Final, Literal, final
 
 from quorate.config import RaftConfig
-from quorate.errors import ConfigError, InvalidArgument, NodeFailed, NoQuorum, NotHappened, NotLeader
+from quorate.errors import ConfigError, InvalidArgument, NodeFailed, NoQuorum, NotHappened, NotLeader, QuorateError
 from quorate.limits import MEMBERS_MAX, NODE_NAME_MAX
 from quorate.runtime import _node
 from quorate.runtime._lane import Lane
 from quorate.runtime._requests import Pending
 from quorate.runtime.addresses import Address, listen_on, parse_address
+from quorate.runtime.joining import learn
+from quorate.runtime.membership import REQUEST_TRANSFER, Manager, Member, Membership, encode_place, member_id
 from quorate.runtime.trouble import TroubleLog
 from quorate.storage import Faults, Storage
 from quorate.store import Reader
@@ -33,6 +35,8 @@ from quorate.version import __version__
 
 __all__ = ["NativeNode"]
 
+LEADER: Final = 3
+"""The role of an office that means leading."""
 LAST_SECONDS: Final = 0.05
 """With less time than this left, a question is not asked again."""
 RETRY_SECONDS: Final = 0.05
@@ -50,7 +54,10 @@ class NativeNode:
     """One member of a cluster, in this process.
 
     * ``name``, ``id``: of this member; ``members`` maps every id, this one's too, to (name, address). The list serves
-      the first start; who is a member afterwards stands in the log.
+      the first start; who is a member afterwards stands in the log, and where they are. The addresses given here are
+      tried too, so that a cluster that moved as a whole finds itself.
+    * ``join``: addresses of running members, for a node that is none yet (``members`` may then be empty, and ``id``
+      None for the one that :meth:`add_member` draws from the name). It starts without a vote, and waits to be added.
     * ``data_dir``, or ``durability="memory"``: which keeps nothing, for tests and caches.
     * ``listen``: where to listen if that is not the own address in ``members``; or a listening socket, which the node
       takes; None for a cluster of one.
@@ -71,9 +78,10 @@ class NativeNode:
     def __init__(
         self,
         name: str,
-        id: int,
+        id: int | None,
         members: Mapping[int, tuple[str, str]],
         *,
+        join: Sequence[str] = (),
         data_dir: str | os.PathLike[str] | None = None,
         durability: Literal["fsync", "memory"] = "fsync",
         listen: str | socket.socket | None = "",
@@ -84,8 +92,16 @@ class NativeNode:
         segment_bytes: int | None = None,
         faults: Faults | None = None,
     ) -> None:
+        if id is None:
+            id = member_id(name)
+        joins = bool(join)
+        if joins and id not in members:
+            if not listen:
+                raise ConfigError("a node that joins has to listen where the others find it: listen='host:port'")
+            own = listen if isinstance(listen, str) else _address_of(listen)
+            members = {**members, id: (name, own)}
         if id not in members or members[id][0] != name:
-            raise ConfigError(f"members must name this node: {id}: ({name!r}, address)")
+            raise ConfigError(f"members must name this node: {id}: ({name!r}, address); or join= an address of one")
         if len(members) > MEMBERS_MAX:
             raise ConfigError(f"there are at most {MEMBERS_MAX} members, not {len(members)}")
         names = [each for each, _ in members.values()]
@@ -103,7 +119,8 @@ class NativeNode:
             raise InvalidArgument(f"a node takes 0 to 65,536 clients, not {max_clients}")
         self.name: Final = name
         self.id: Final = id
-        self.members: Final = {each: (called, parse_address(at)) for each, (called, at) in members.items()}
+        self.first_members: Final = {each: (called, parse_address(at)) for each, (called, at) in members.items()}
+        self.join: Final = tuple(parse_address(each) for each in join)
         self.config: Final = config or RaftConfig()
         self.durability: Final = durability
         self.data_dir: Final = data_dir
@@ -137,11 +154,6 @@ class NativeNode:
         return self
 
     def _open(self) -> Any:
-        peers = []
-        for id, (_, address) in sorted(self.members.items()):
-            if id != self.id:
-                host, port, scope = ("", 0, 0) if address.path is not None else address.resolve()
-                peers.append((id, host, port, scope, address.path))
         with contextlib.ExitStack() as undo:
             notify = _notifier()
             for descriptor in set(notify):
@@ -151,7 +163,9 @@ class NativeNode:
                 opened = self._listener()
                 undo.callback(opened.close)
                 listener = opened.fileno()
-            stored = self._cluster if self._is_old() else self._cluster or cluster_of(self.members)
+            stored = self._cluster
+            if stored is None and not self._is_old():
+                stored = learn(self.join).cluster if self.join else cluster_of(self.first_members)
             storage = undo.enter_context(
                 Storage(
                     self.data_dir,
@@ -167,12 +181,11 @@ class NativeNode:
             made = _node.Running(
                 id=self.id,
                 storage=storage,
-                voters=sorted(self.members),
-                peers=peers,
+                voters=() if self.join else sorted(self.first_members),
+                places={id: encode_place(called, str(address)) for id, (called, address) in self.first_members.items()},
                 listener=listener,
                 config=self.config,
                 seed=secrets.randbits(63),
-                names={id: called for id, (called, _) in self.members.items()},
                 notify=notify,
                 payload_max=self.config.max_message_bytes,
                 clients_most=self._max_clients,
@@ -199,16 +212,28 @@ class NativeNode:
                 raise ConfigError(f"{self._listen} can be reached from other hosts; insecure=True allows it")
             given.setblocking(False)
             return given
-        address = parse_address(self._listen) if self._listen else self.members[self.id][1]
+        address = parse_address(self._listen) if self._listen else self.first_members[self.id][1]
         return listen_on(address, insecure=self._insecure)
 
-    def stop(self) -> None:
-        """Ends the thread and closes the data. Whoever waits gets NodeFailed. Does nothing the second time."""
+    def stop(self, *, hand_over: float = 1.0) -> None:
+        """Ends the thread and closes the data. Whoever waits gets NodeFailed. Does nothing the second time.
+
+        A leader hands its office over first, if another member takes it within ``hand_over`` seconds, so that the
+        others need no election.
+        """
         with self._lock:
             if self._trouble is not None:
                 self._trouble.end()
             if self._run is not None:
+                if hand_over > 0 and self.running:
+                    self._hand_over(self._run, hand_over)
                 self._run.stop()
+
+    def _hand_over(self, run: Any, patience: float) -> None:
+        if run.office()[0] != LEADER or len(Membership.decode(run.roster()).members) < 2:
+            return
+        with contextlib.suppress(QuorateError):
+            run.ask(REQUEST_TRANSFER, bytes(8), patience).wait()
 
     def __enter__(self) -> NativeNode:
         return self.start()
@@ -290,6 +315,58 @@ class NativeNode:
         """
         found: Lane = self._running().lane(ttl, label=label, margin=margin, timeout=_seconds(timeout))
         return found
+
+    # Members
+
+    def _manager(self) -> Manager:
+        def ask(kind: int, body: bytes, timeout: float) -> tuple[int, bytes | None]:
+            found: tuple[int, bytes | None] = self._ask(timeout, lambda run, left: run.ask(kind, body, left))
+            return found
+
+        return Manager(ask)
+
+    def members(self, *, timeout: float = 5.0, local: bool = False) -> tuple[Member, ...]:
+        """The members as the leader sees them: roles, addresses, how far behind, and what is wrong with one.
+
+        ``local``: as this node knows them, also without a leader. Raises NoQuorum, RequestTimeout.
+        """
+        return self._manager().members(timeout=_seconds(timeout), local=local).members
+
+    def add_member(
+        self, name: str, address: str, *, id: int | None = None, promote: bool = True, timeout: float = 60.0
+    ) -> Member:
+        """Adds a member, which is started with ``join=``; returns once it has caught up and votes.
+
+        See :class:`~quorate.runtime.membership.Manager` for this and the following; all of them can be called on any
+        member, and again after an error.
+        """
+        return self._manager().add(name, address, id=id, promote=promote, timeout=_seconds(timeout))
+
+    def promote_member(self, who: int | str, *, timeout: float = 60.0) -> Member:
+        """Makes a learner a voter, once it has caught up."""
+        return self._manager().promote(who, timeout=_seconds(timeout))
+
+    def demote_member(self, who: int | str, *, timeout: float = 10.0) -> Member:
+        """Makes a voter a learner."""
+        return self._manager().demote(who, timeout=_seconds(timeout))
+
+    def remove_member(self, who: int | str, *, force: bool = False, timeout: float = 10.0) -> None:
+        """Takes a member out, by id or name, whether it runs or not."""
+        self._manager().remove(who, force=force, timeout=_seconds(timeout))
+
+    def replace_member(
+        self, old: int | str, name: str, address: str, *, id: int | None = None, timeout: float = 60.0
+    ) -> Member:
+        """Puts a new member in the place of another in one step, through a joint configuration."""
+        return self._manager().replace(old, name, address, id=id, timeout=_seconds(timeout))
+
+    def change_address(self, who: int | str, address: str, *, timeout: float = 10.0) -> Member:
+        """Says that a member is found somewhere else."""
+        return self._manager().change_address(who, address, timeout=_seconds(timeout))
+
+    def transfer_leadership(self, to: int | str | None = None, *, timeout: float = 5.0) -> Member:
+        """Hands leadership over, to the best of the others or to one by name; returns who leads then."""
+        return self._manager().transfer(to, timeout=_seconds(timeout))
 
     @property
     def reader(self) -> Reader:

@@ -8,17 +8,20 @@
 #include <cstdint>
 #include <deque>
 #include <map>
+#include <string>
 #include <vector>
 
 #include <pthread.h>
 
 #include "base.h"
+#include "lookup.h"
 #include "mailbox.h"
 #include "net.h"
 #include "poller.h"
 #include "quorate/raft/structs.hpp"
 #include "quorate/runtime/clients.hpp"
 #include "quorate/runtime/connection.hpp"
+#include "quorate/runtime/members.hpp"
 #include "quorate/runtime/questions.hpp"
 #include "sink.h"
 
@@ -28,10 +31,24 @@ namespace quorate {
 
 struct Peer {
     uint64_t id = 0;
-    net_address address = {};
+    bool member = false;        /* of a configuration that is in force or may be again; else it is here for a while */
+    uint64_t leave_at = 0;      /* it was removed, and is forgotten then; 0: it was not */
     int outgoing = -1, incoming = -1; /* slots */
     uint64_t retry_at = 0, backoff = 0;
     uint64_t incarnation = 0;   /* as it said last */
+    uint64_t bound = 0;         /* the one that its id is bound to; 0: none yet */
+    uint8_t refusing = 0;       /* why its last hello was refused: a Refusal, or 0 */
+    uint8_t refused = 0;        /* why it refused ours */
+    uint64_t refused_at = 0;    /* index of the configuration by which it did */
+    std::string place;          /* as it said itself */
+
+    /* Where it may be found. */
+    std::vector<std::string> addresses; /* as people write them, the configured one first; tried in turn */
+    size_t turn = 0;            /* which of them */
+    lookup *looking = nullptr;  /* for the numbers of its name; owned */
+    std::vector<net_address> found;
+    size_t tried = 0;           /* of those found */
+
     bool cut = false;           /* the connection to it ended, and the loop has not looked yet */
     bool lost = false;          /* messages to it were lost, and the core has not been told */
 };
@@ -76,7 +93,7 @@ struct Peers {
     uint64_t id = 0, incarnation = 0;
     uint8_t cluster[16] = {};
     uint32_t payload_max = 0;
-    std::vector<Peer> members;           /* of a fixed size */
+    std::vector<Peer> members;           /* a pointer into it is good until the table changes */
     std::vector<Connection> connections; /* of a fixed size */
 
     uint32_t top = 0;                    /* slots from here on are free, so that nobody looks at them */
@@ -87,6 +104,10 @@ struct Peers {
     uint64_t listen_again_at = 0;        /* 0: listening */
     uint64_t random = 1;
     uint64_t counters[COUNTERS] = {};
+
+    uint64_t newest_index = 0;           /* of the newest configuration in our log */
+    uint64_t configuration_index = 0;    /* of the newest one that is committed */
+    std::string place;                   /* name and address of this node, which its hello says */
 
     /* The frame that peers_next reported last, if it was none of the protocol; lent until the next call. */
     uint8_t other_kind = 0;
@@ -130,13 +151,15 @@ enum Outcome : uint8_t {
     OUTCOME_STOPPED_AFTER,
     /* Of a client: no node could be reached, so that it never left this process. */
     OUTCOME_UNREACHABLE,
-    /* Proven too: the body is none of its kind, or nobody here knows the kind. */
+    /* Proven too: the body is none of its kind (the result may say why in words), or nobody here knows the kind. */
     OUTCOME_MALFORMED,
     /* Of a lane: the session ended, and the command was proven not to be applied, or that is not known. */
     OUTCOME_SESSION_LOST_BEFORE,
     OUTCOME_SESSION_LOST_AFTER,
     /* Of a lane: what was asked before is not answered yet, so that this was not sent in time. */
-    OUTCOME_NOT_SENT
+    OUTCOME_NOT_SENT,
+    /* Proven, and the result says in words why. */
+    OUTCOME_REJECTED
 };
 
 struct Answered; /* completions.hpp */
@@ -261,6 +284,7 @@ struct Loop {
     int ended = 0;              /* atomic; set by the thread when all requests are answered */
 
     Peers peers;
+    Members members;
 
     /* Disk. */
     std::deque<Writing> backlog;

@@ -8,7 +8,8 @@ namespace quorate {
 
 /* All of them come to the same listener; the first one tells a member from a client. */
 enum FrameKind : uint8_t {
-    KIND_HELLO = 1, /* between members: u8 version, 16 bytes cluster, u64 node, u64 incarnation, u64 whom it wants, u64 0 */
+    KIND_HELLO = 1, /* between members: u8 version, 16 bytes cluster, u64 node, u64 incarnation, u64 whom it wants,
+                       u64 index of its newest configuration, u16 + its place (name and address) */
     KIND_RAFT,      /* a message of the protocol */
     KIND_CLIENT,    /* hello of a client: u8 version, 16 bytes cluster (zeros: any), 16 bytes nonce, u32 process, u64 its
                        start (0: not told), u8 + label */
@@ -19,7 +20,19 @@ enum FrameKind : uint8_t {
     KIND_NEWS,      /* as WELCOME, when the leader, the term or the members became others */
     KIND_RENEW,     /* between members: u64 id, body of REQUEST_RENEW */
     KIND_RENEWED,   /* between members: u64 id, u8 outcome, result */
-    KIND_REFUSAL    /* u8 reason, u8 + text in plain words; then the connection is closed */
+    KIND_REFUSAL,   /* u8 reason, u8 + text in plain words, and of a member u64 index of its committed configuration; then the
+                       connection is closed */
+    KIND_GOODBYE    /* between members: the sender stops, and has answered everything that it took in */
+};
+
+/* Why a connection is refused. */
+enum Refusal : uint8_t {
+    REFUSAL_CLUSTER = 1,
+    REFUSAL_VERSION,
+    REFUSAL_TOO_MANY,
+    REFUSAL_RECEIVER,    /* somebody else is wanted */
+    REFUSAL_NOT_MEMBER,  /* or not any more */
+    REFUSAL_INCARNATION  /* that member had other data */
 };
 
 enum : uint8_t { CLIENT_VERSION = 1 };
