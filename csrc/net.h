@@ -1,5 +1,6 @@
-/* Stream sockets that never block, over IPv4, IPv6 and Unix addresses. All are close-on-exec, TCP ones without delay, and
- * none raises SIGPIPE. Knows nothing of frames and of who may talk to whom; names are resolved before they come here. */
+/* Stream sockets that never block, over IPv4, IPv6 and Unix addresses. All are close-on-exec, TCP ones without delay and
+ * with keepalive, and none raises SIGPIPE. Knows nothing of frames and of who may talk to whom; names are resolved before
+ * they come here. */
 #ifndef QUORATE_NET_H
 #define QUORATE_NET_H
 
@@ -10,6 +11,8 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+
+enum { NET_SILENCE_SECONDS = 60 }; /* a host that does not even say so is gone: its connections end */
 
 typedef struct net_address {
     uint32_t length; /* of what follows; 0: no address */
