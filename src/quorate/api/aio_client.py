@@ -371,7 +371,7 @@ class Client:
 
     async def wait_ready(self, timeout: float = 10.0) -> None:
         """Waits until the cluster answers and can decide."""
-        await self._waker.run(self._core.barrier(timeout))
+        await self._waker.run(self._core.ready(timeout))
 
     def on_state(self, callback: Callable[[State], None]) -> Callable[[], None]:
         """Calls back in the event loop with each change of the state; gives a function that ends it."""

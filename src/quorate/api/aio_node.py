@@ -65,7 +65,7 @@ class Node:
         """Waits until this node knows a leader and has applied everything that was acknowledged before."""
         waker = Waker()
         try:
-            await waker.run(EmbeddedBackend(self._node._native).barrier(seconds(timeout)))
+            await waker.run(Core(EmbeddedBackend(self._node._native)).ready(seconds(timeout)))
         finally:
             waker.close()
 

@@ -312,7 +312,7 @@ class Client:
     def wait_ready(self, timeout: float = 10.0) -> None:
         """Waits until the cluster answers and can decide. Raises NoQuorum, which says why it does not, after
         ``timeout``."""
-        run(self._core.barrier(timeout))
+        run(self._core.ready(timeout))
 
     def on_state(self, callback: Callable[[State], None]) -> Callable[[], None]:
         """Calls back with each change of :class:`State`: CONNECTED, SUSPENDED, LOST; gives a function that ends it.

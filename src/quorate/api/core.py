@@ -14,7 +14,7 @@ from quorate.api.op import Operation, delete_range
 from quorate.client.backend import Backend, Lane, Member
 from quorate.client.flow import Flow, seconds
 from quorate.client.outcomes import checked, error_of
-from quorate.errors import InvalidArgument, QuorateError, Rejected
+from quorate.errors import InvalidArgument, NoQuorum, QuorateError, Rejected, RequestTimeout
 from quorate.limits import LABEL_BYTES_MAX
 from quorate.store import KeyValue, Reader, commands
 from quorate.store.views import Result, ResultFlag
@@ -262,9 +262,13 @@ class Core:
         first, last = range_of(start, end, prefix, self.prefix)
         return (yield from self.backend.count(first, last, _is_local(consistency), self.seconds(timeout)))
 
-    def barrier(self, timeout: float | None) -> Flow[int]:
-        """A revision with everything in it."""
-        return self.backend.barrier(self.seconds(timeout))
+    def ready(self, timeout: float | None) -> Flow[None]:
+        """Waits until the cluster answers and can decide."""
+        try:
+            yield from self.backend.barrier(self.seconds(timeout))
+        except RequestTimeout as error:
+            # A leader that has just lost its majority does not know yet.
+            raise NoQuorum("nobody could decide within the time; a majority of the members must run") from error
 
     # Sessions
 

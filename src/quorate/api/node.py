@@ -15,7 +15,7 @@ from typing import Any, Final, Literal, final
 from quorate.api.client import Client
 from quorate.api.core import Core
 from quorate.client.embedded import EmbeddedBackend
-from quorate.client.flow import seconds
+from quorate.client.flow import run, seconds
 from quorate.config import RaftConfig
 from quorate.errors import ConfigError
 from quorate.runtime.node import NativeNode
@@ -145,7 +145,7 @@ class Node:
 
         Raises NoQuorum after ``timeout`` seconds, NodeFailed if the node stopped.
         """
-        self._native.wait_ready(seconds(timeout))
+        run(Core(EmbeddedBackend(self._native)).ready(seconds(timeout)))
 
     def client(self) -> Client:
         """A client that talks to the cluster through this node. Close it when it is not needed, or stop the node."""
