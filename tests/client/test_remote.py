@@ -45,6 +45,7 @@ from quorate.errors import (
     RequestTimeout,
 )
 from quorate.runtime._requests import Pending
+from quorate.runtime.node import NativeNode
 from quorate.store import commands
 from runtime.clusters import until
 
@@ -150,6 +151,18 @@ def test_members_that_were_not_given_are_left_alone_without_follow(nodes: list[F
 def test_names_are_looked_up(nodes: list[FakeNode]) -> None:
     with Remote(f"localhost:{nodes[0].port}") as remote:
         assert remote.propose(PUT, LONG).wait()[0] == 7
+
+
+@pytest.mark.parametrize("form", ["unix:{}", "unix://{}"])
+def test_a_unix_socket(form: str, tmp_path: Path) -> None:
+    path = tmp_path / "q.sock"
+    with (
+        NativeNode("a", 1, {1: ("a", f"unix:{path}")}, durability="memory") as node,
+        Remote(form.format(path)) as remote,
+    ):
+        index, _ = remote.propose(PUT, LONG).wait()
+        assert node.reader.get("k").mod_revision == index  # type: ignore[union-attr]
+        assert remote.connected
 
 
 def test_large_answers_and_many_at_once(nodes: list[FakeNode], remote: Remote) -> None:
@@ -434,6 +447,16 @@ def test_a_node_is_not_buried_and_a_full_queue_refuses(nodes: list[FakeNode], re
             each.wait()
         outcomes.add(type(caught.value.outcome))
     assert outcomes == {NotHappened, Indeterminate}
+
+
+def test_questions_that_nobody_can_take_leave_nothing_behind() -> None:
+    with Remote("127.0.0.1:1") as remote:
+        for _ in range(5):
+            pending = [remote.barrier(0.01) for _ in range(5000)]
+            for each in pending:
+                with pytest.raises(NoQuorum):
+                    each.wait()
+        until(lambda: remote.status()["queues"] == {"requests": 0, "in_flight": 0, "parked": 0, "output_bytes": 0})
 
 
 def test_arguments(nodes: list[FakeNode], remote: Remote) -> None:

@@ -70,6 +70,7 @@ cdef enum:
     SLOT_BITS = 20
     QUERY_LOCAL = 1
     AWAIT_BYTES = 16        # without a revision
+    STALE_MAX = 1024        # places in line of asks that are over
     LOSSES_MAX = 8          # a question that ends so many connections is not asked again
 
 # Microseconds.
@@ -512,6 +513,23 @@ cdef uint64_t asks_deadline(Engine *it, uint64_t now) noexcept nogil:
     return due
 
 
+cdef int forget_stale(Engine *it) except -1 nogil:
+    """Places in line of asks that are over: nobody comes by to drop them while there is no link."""
+    cdef uint8_t route
+    cdef uint64_t id
+    cdef size_t i, count
+    for route in range(ROUTES):
+        count = it.parked[route].size()
+        if count < 2 * it.figures.parked + STALE_MAX:
+            continue
+        for i in range(count):
+            id = it.parked[route].front()
+            it.parked[route].pop_front()
+            if ask_of(it, id) != NULL:
+                it.parked[route].push_back(id)
+    return 0
+
+
 cdef int asks_expire(Engine *it, uint64_t now) except -1 nogil:
     """Answers whose time is over: not known if it was handed to a node, else why it could not be."""
     cdef uint64_t first = NEVER, at
@@ -542,6 +560,7 @@ cdef int asks_expire(Engine *it, uint64_t now) except -1 nogil:
         it.figures.expired += 1
         unlink(it, ask)
         finish(it, i, outcome, 0, NULL)
+    forget_stale(it)
     # Not more often than each millisecond, however many there are.
     it.expiry_at = max(first, now + 1000) if first != NEVER else NEVER
     return 0

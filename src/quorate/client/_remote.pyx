@@ -59,6 +59,7 @@ from quorate.runtime._structs cimport (
 from quorate.runtime._wire cimport CLIENT_VERSION
 from quorate.store._csrc cimport COMMAND_VERSION, command, command_decode
 
+from quorate import limits
 from quorate.errors import (
     ConfigError,
     ConnectionLost,
@@ -73,7 +74,6 @@ from quorate.errors import (
     Rejected,
     RequestTimeout,
 )
-from quorate.limits import LABEL_BYTES_MAX, MEMBERS_MAX
 from quorate.runtime.addresses import parse_address
 from quorate.runtime._sessions import own_birth
 
@@ -157,12 +157,12 @@ cdef class Remote:
         given = (addresses,) if isinstance(addresses, str) else tuple(addresses)
         if not given:
             raise ConfigError("a client needs the address of at least one node: host:port, [IPv6]:port or unix:/path")
-        if len(given) > MEMBERS_MAX:
-            raise ConfigError(f"a client is given at most {MEMBERS_MAX} addresses, not {len(given)}; a few are enough")
+        if len(given) > limits.MEMBERS_MAX:
+            raise ConfigError(f"a client is given at most {limits.MEMBERS_MAX} addresses, not {len(given)}; a few are enough")
         parsed = [parse_address(each) for each in given]
         encoded = os.fsencode(label) if isinstance(label, str) else bytes(label)
-        if len(encoded) > LABEL_BYTES_MAX:
-            raise InvalidArgument(f"a label has at most {LABEL_BYTES_MAX} bytes, not {len(encoded)}")
+        if len(encoded) > limits.LABEL_BYTES_MAX:
+            raise InvalidArgument(f"a label has at most {limits.LABEL_BYTES_MAX} bytes, not {len(encoded)}")
         if cluster is not None and (not isinstance(cluster, bytes) or len(cluster) != 16):
             raise InvalidArgument(f"a cluster id has 16 bytes, not {cluster!r}")
         self.addresses = tuple(str(each) for each in parsed)
