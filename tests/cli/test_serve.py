@@ -115,13 +115,16 @@ def test_a_manager_that_is_not_there_is_no_trouble() -> None:
 # Settings
 
 
+ORDER = ("listen", "data_dir", "durability", "insecure", "config")
+
+
 @pytest.fixture
 def made(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """The arguments of the node that would have been started."""
     calls: list[Any] = []
 
-    def make(*arguments: Any) -> Any:
-        calls.append(arguments)
+    def make(name: str, members: Any, join: str | None, **other: Any) -> Any:
+        calls.append((name, members, *(other[each] for each in ORDER), join, other["max_clients"]))
         raise ConfigError("enough")
 
     monkeypatch.setattr(serving, "make_node", make)
@@ -153,7 +156,7 @@ lease_margin = 0.25
 def test_a_flag_wins_over_the_environment_and_that_over_the_file(tmp_path: Path, made: list[Any]) -> None:
     (tmp_path / "q.toml").write_text(FILE, encoding="utf-8")
     serve("--config", "q.toml")
-    name, members, listen, data_dir, durability, insecure, raft = made.pop()
+    name, members, listen, data_dir, durability, insecure, raft, *_ = made.pop()
     assert (name, listen, str(data_dir), durability, insecure) == ("file", None, "file-data", "fsync", True)
     assert members == {"file": "127.0.0.1:1", "b": "127.0.0.1:2"}
     assert (raft.heartbeat_ms, raft.pre_vote, raft.lease_margin) == (20, False, 0.25)
@@ -175,7 +178,7 @@ def test_a_flag_wins_over_the_environment_and_that_over_the_file(tmp_path: Path,
 
 def test_the_file_for_real_machines_can_be_read(made: list[Any]) -> None:
     serve("--config", str(Path(__file__).parents[2] / "examples" / "deploy" / "quorate.toml"), "--name", "b")
-    name, members, listen, data_dir, durability, insecure, raft = made.pop()
+    name, members, listen, data_dir, durability, insecure, raft, *_ = made.pop()
     assert listen is None
     assert (name, sorted(members), str(data_dir), durability, insecure) == (
         "b", ["a", "b", "c"], "/var/lib/quorate", "fsync", True,
@@ -192,7 +195,7 @@ def test_the_environment_alone_is_enough(made: list[Any]) -> None:
         QUORATE_RAFT="heartbeat_ms=20 disk_stall_ms=5000",
         QUORATE_LISTEN="0.0.0.0:7",
     )
-    name, members, listen, data_dir, durability, insecure, raft = made.pop()
+    name, members, listen, data_dir, durability, insecure, raft, *_ = made.pop()
     assert (name, listen, data_dir, durability, insecure) == ("a", "0.0.0.0:7", None, "memory", True)
     assert members == {"a": "h:1", "b": "h:2", "c": "[::1]:3"}
     assert (raft.heartbeat_ms, raft.disk_stall_ms) == (20, 5000)
@@ -238,6 +241,9 @@ KEEPS = ("--name", "a", "--listen", "unix:a")
         ((*HERE, "--listen", "unix:a", "--http", "nowhere"), "is no address"),
         ((*HERE, "--listen", "unix:a", "--http", "0.0.0.0:1"), "can be reached from other hosts"),
         ((*HERE, "--listen", "unix:a", "--data-dir", "d"), "keeps nothing: leave --data-dir out"),
+        ((*HERE, "--join", "h:1"), "a node that joins needs --listen"),
+        ((*HERE, "--join", "h:1", "--members", "a=h:1"), "not both"),
+        ((*HERE, "--join", "h", "--listen", "unix:a"), "'h' is no address"),
         ((*HERE, "--raft", "heartbeat_ms"), "is no setting; there are"),
         ((*HERE, "--raft", "pre_vote=maybe"), "pre_vote is true or false"),
         (KEEPS, "say --data-dir DIR"),
@@ -295,6 +301,7 @@ class Node:
 
     def __init__(self) -> None:
         self.first_members = {1: ("a", "h:1"), 2: ("b", "h:2"), 3: ("c", "h:3")}
+        self.join = ()
         self.seen = {
             "role": "follower", "term": 1, "leader": None, "disk": {"full": False},
             "connections": {"members": 1, "wrong_cluster": 0, "slow": 0},

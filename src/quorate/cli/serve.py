@@ -40,7 +40,9 @@ LEADERLESS_SECONDS: Final = 5.0
 
 FILE_SETTINGS: Final = {
     "name": str,
+    "join": str,
     "listen": str,
+    "max_clients": int,
     "data_dir": str,
     "durability": str,
     "insecure": bool,
@@ -66,6 +68,10 @@ def _load(ctx: click.Context, param: click.Parameter, value: Path | None) -> Non
     help="All members of the first start, this node too; the same on each.  [default: this node alone]",
 )  # fmt: skip
 @click.option(
+    "--join", envvar="QUORATE_JOIN", metavar="ADDRESS,…",
+    help="In place of --members: running members of a cluster that this node will be added to.",
+)  # fmt: skip
+@click.option(
     "--listen", envvar="QUORATE_LISTEN", metavar="ADDRESS",
     help="host:port, [IPv6]:port or unix:/path.  [default: this node's address in --members]",
 )  # fmt: skip
@@ -77,6 +83,10 @@ def _load(ctx: click.Context, param: click.Parameter, value: Path | None) -> Non
 @click.option(
     "--insecure", envvar="QUORATE_INSECURE", is_flag=True,
     help="Listen where other hosts can reach it: nothing authenticates them yet.",
+)  # fmt: skip
+@click.option(
+    "--max-clients", envvar="QUORATE_MAX_CLIENTS", type=click.IntRange(0, 65536), default=4096, show_default=True,
+    help="Connections of clients; one more is told to try another node.",
 )  # fmt: skip
 @click.option("--http", envvar="QUORATE_HTTP", metavar="ADDRESS", help="Serve /live, /ready and /metrics there.")
 @click.option(
@@ -95,10 +105,12 @@ def _load(ctx: click.Context, param: click.Parameter, value: Path | None) -> Non
 def serve(
     name: str,
     members: dict[str, str] | None,
+    join: str | None,
     listen: str | None,
     data_dir: Path | None,
     durability: str,
     insecure: bool,
+    max_clients: int,
     http: str | None,
     raft: tuple[tuple[str, Any], ...],
     log_level: str,
@@ -115,7 +127,10 @@ def serve(
     if attend is not None:
         die_with_parent(attend[1])
     log = begin(sys.stderr, level=log_level, form=log_format)
-    node = make_node(name, members, listen, data_dir, durability, insecure, raft_config(raft))
+    node = make_node(
+        name, members, join, listen=listen, data_dir=data_dir, durability=durability, insecure=insecure,
+        max_clients=max_clients, config=raft_config(raft),
+    )  # fmt: skip
     with _Signals() as signals, contextlib.ExitStack() as parts:
         with explained(data_dir):
             parts.enter_context(node)
@@ -139,13 +154,43 @@ def serve(
 def make_node(
     name: str,
     members: Mapping[str, str] | None,
+    join: str | None,
+    *,
     listen: str | None,
     data_dir: Path | None,
     durability: str,
     insecure: bool,
+    max_clients: int,
     config: RaftConfig,
 ) -> NativeNode:
     """The node that these settings describe. Raises ConfigError that says which setting to change."""
+    own, numbered = (None, {}) if join else _numbered(name, members, listen)
+    if join and members is not None:
+        raise ConfigError("say --members (all nodes of the first start) or --join (a running cluster), not both")
+    if join and listen is None:
+        raise ConfigError("a node that joins needs --listen HOST:PORT, where the others will find it")
+    if durability == "fsync" and data_dir is None:
+        raise ConfigError("say --data-dir DIR, where the node keeps its data; or --durability memory to keep nothing")
+    if durability == "memory" and data_dir is not None:
+        raise ConfigError("--durability memory keeps nothing: leave --data-dir out, or --durability")
+    return NativeNode(
+        name,
+        own,
+        numbered,
+        join=(join or "").replace(",", " ").split(),
+        data_dir=data_dir,
+        durability="memory" if durability == "memory" else "fsync",
+        listen=listen or "",
+        config=config,
+        insecure=insecure,
+        max_clients=max_clients,
+    )
+
+
+def _numbered(
+    name: str, members: Mapping[str, str] | None, listen: str | None
+) -> tuple[int, dict[int, tuple[str, str]]]:
+    """The own id, and all members by ids that every node comes to by itself: in the order of their names."""
     if members is None:
         if listen is None:
             raise ConfigError("say --members NAME=HOST:PORT,… (of all nodes), or --listen HOST:PORT for a single node")
@@ -153,24 +198,10 @@ def make_node(
     if name not in members:
         raise ConfigError(
             f"node {name!r} is not among the members {', '.join(sorted(members))}: say one of them as --name, or add "
-            f"{name}=HOST:PORT to --members on every node"
+            f"{name}=HOST:PORT to --members on every node; a node for a cluster that runs already takes --join"
         )
-    if durability == "fsync" and data_dir is None:
-        raise ConfigError("say --data-dir DIR, where the node keeps its data; or --durability memory to keep nothing")
-    if durability == "memory" and data_dir is not None:
-        raise ConfigError("--durability memory keeps nothing: leave --data-dir out, or --durability")
     numbered = {number: (each, members[each]) for number, each in enumerate(sorted(members), 1)}
-    own = next(number for number, (each, _) in numbered.items() if each == name)
-    return NativeNode(
-        name,
-        own,
-        numbered,
-        data_dir=data_dir,
-        durability="memory" if durability == "memory" else "fsync",
-        listen=listen or "",
-        config=config,
-        insecure=insecure,
-    )
+    return next(number for number, (each, _) in numbered.items() if each == name), numbered
 
 
 @contextlib.contextmanager
@@ -305,6 +336,13 @@ class Watch:
             self.leaderless_since = now
         if not self.warned and now - self.leaderless_since >= LEADERLESS_SECONDS:
             self.warned = True
+            if self.node.join:
+                self.say(
+                    logging.WARNING,
+                    f"no leader for {LEADERLESS_SECONDS:.0f} s: if this node is no member yet, say on another machine: "
+                    f"quorate members add {self.node.name} ADDRESS",
+                )
+                return
             members = len(self.node.first_members)
             self.say(
                 logging.WARNING,
