@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 from collections.abc import Callable, Generator, Iterable, Mapping
 from types import TracebackType
 from typing import Any, TypeVar, final
@@ -26,6 +27,11 @@ from quorate.store import KeyValue
 __all__ = ["Client", "Session", "Transaction", "Watch", "connect"]
 
 T = TypeVar("T")
+
+
+async def _in_thread(call: Callable[..., T], *arguments: Any, **named: Any) -> T:
+    """What is done seldom and blocks."""
+    return await asyncio.get_running_loop().run_in_executor(None, functools.partial(call, *arguments, **named))
 
 
 @final
@@ -344,28 +350,33 @@ class Client:
         return await self._waker.run(self._core.status(timeout))
 
     async def members(self, *, timeout: float | None = None) -> list[Member]:
-        """The members, with name, address, whether they vote, and who leads."""
-        return await self._waker.run(self._core.members(timeout))
+        """The members: name, address, whether they vote, who leads, and how far each is behind."""
+        return await _in_thread(self._core.members, timeout)
 
-    async def add_member(self, name: str, address: str, *, timeout: float | None = None) -> None:
-        """Makes a node a learner."""
-        await self._waker.run(self._core.change("add", name, address, timeout))
+    async def add_member(self, name: str, address: str, *, promote: bool = False, timeout: float = 60.0) -> None:
+        """Makes a node a learner: it gets the log and does not vote. ``promote=True``: and a voter once it has caught
+        up."""
+        await _in_thread(self._core.change, "add", name, address, timeout, promote=promote)
 
-    async def promote_member(self, name: str, *, timeout: float | None = None) -> None:
-        """Makes a learner a voter."""
-        await self._waker.run(self._core.change("promote", name, None, timeout))
+    async def promote_member(self, name: str, *, timeout: float = 60.0) -> None:
+        """Makes a learner a voter, once it has caught up."""
+        await _in_thread(self._core.change, "promote", name, timeout=timeout)
 
-    async def remove_member(self, name: str, *, timeout: float | None = None) -> None:
-        """Takes a member out."""
-        await self._waker.run(self._core.change("remove", name, None, timeout))
+    async def remove_member(self, name: str, *, timeout: float = 10.0) -> None:
+        """Takes a member out, whether it runs or not. Its data directory is of no use afterwards."""
+        await _in_thread(self._core.change, "remove", name, timeout=timeout)
 
-    async def change_address(self, name: str, address: str, *, timeout: float | None = None) -> None:
-        """Tells all members that one of them is reached elsewhere."""
-        await self._waker.run(self._core.change("address", name, address, timeout))
+    async def replace_member(self, old: str, new: str, address: str, *, timeout: float = 60.0) -> None:
+        """Puts a new member in the place of another, dead or alive, in one step; never one vote less in between."""
+        await _in_thread(self._core.change, "replace", old, address, timeout, new=new)
 
-    async def transfer_leadership(self, name: str | None = None, *, timeout: float | None = None) -> None:
-        """Hands the leader's office over."""
-        await self._waker.run(self._core.transfer(name, timeout))
+    async def change_address(self, name: str, address: str, *, timeout: float = 10.0) -> None:
+        """Tells all members that one of them is found elsewhere; it is started there, before or after."""
+        await _in_thread(self._core.change, "address", name, address, timeout)
+
+    async def transfer_leadership(self, name: str | None = None, *, timeout: float = 10.0) -> str:
+        """Hands the leader's office over, to the named member or to the one that is furthest; gives who leads then."""
+        return await _in_thread(self._core.transfer, name, timeout)
 
     # Life
 

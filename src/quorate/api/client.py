@@ -284,28 +284,40 @@ class Client:
         return run(self._core.status(timeout))
 
     def members(self, *, timeout: float | None = None) -> list[Member]:
-        """The members, with name, address, whether they vote, and who leads."""
-        return run(self._core.members(timeout))
+        """The members: name, address, whether they vote, who leads, and how far each is behind."""
+        return self._core.members(timeout)
 
-    def add_member(self, name: str, address: str, *, timeout: float | None = None) -> None:
-        """Makes a node a learner: it gets the log and does not vote. :meth:`promote_member` makes it a voter."""
-        run(self._core.change("add", name, address, timeout))
+    def add_member(self, name: str, address: str, *, promote: bool = False, timeout: float = 60.0) -> None:
+        """Makes a node a learner: it gets the log and does not vote. ``promote=True``: and a voter once it has caught
+        up.
 
-    def promote_member(self, name: str, *, timeout: float | None = None) -> None:
-        """Makes a learner a voter. Rejected as long as it is too far behind."""
-        run(self._core.change("promote", name, None, timeout))
+        Start the node with ``join=``, before or after. After RequestTimeout it is a learner, and the call can be made
+        again, as all of these can be: what is done is not done twice.
+        """
+        self._core.change("add", name, address, timeout, promote=promote)
 
-    def remove_member(self, name: str, *, timeout: float | None = None) -> None:
-        """Takes a member out. Its data directory is of no use afterwards: it comes back as a new member, or not."""
-        run(self._core.change("remove", name, None, timeout))
+    def promote_member(self, name: str, *, timeout: float = 60.0) -> None:
+        """Makes a learner a voter, once it has caught up."""
+        self._core.change("promote", name, timeout=timeout)
 
-    def change_address(self, name: str, address: str, *, timeout: float | None = None) -> None:
-        """Tells all members that one of them is reached elsewhere."""
-        run(self._core.change("address", name, address, timeout))
+    def remove_member(self, name: str, *, timeout: float = 10.0) -> None:
+        """Takes a member out, whether it runs or not. Its data directory is of no use afterwards.
 
-    def transfer_leadership(self, name: str | None = None, *, timeout: float | None = None) -> None:
-        """Hands the leader's office over, to the named member or to the one that is furthest."""
-        run(self._core.transfer(name, timeout))
+        Rejected if too few of the others answer for the rest to be a majority.
+        """
+        self._core.change("remove", name, timeout=timeout)
+
+    def replace_member(self, old: str, new: str, address: str, *, timeout: float = 60.0) -> None:
+        """Puts a new member in the place of another, dead or alive, in one step; never one vote less in between."""
+        self._core.change("replace", old, address, timeout, new=new)
+
+    def change_address(self, name: str, address: str, *, timeout: float = 10.0) -> None:
+        """Tells all members that one of them is found elsewhere; it is started there, before or after."""
+        self._core.change("address", name, address, timeout)
+
+    def transfer_leadership(self, name: str | None = None, *, timeout: float = 10.0) -> str:
+        """Hands the leader's office over, to the named member or to the one that is furthest; gives who leads then."""
+        return self._core.transfer(name, timeout)
 
     # Life
 

@@ -16,6 +16,7 @@ from quorate.client.flow import Flow, seconds
 from quorate.client.outcomes import checked, error_of
 from quorate.errors import InvalidArgument, NoQuorum, QuorateError, Rejected, RequestTimeout
 from quorate.limits import LABEL_BYTES_MAX
+from quorate.runtime.addresses import parse_address
 from quorate.store import KeyValue, Reader, commands
 from quorate.store.views import Result, ResultFlag
 
@@ -287,24 +288,26 @@ class Core:
         """Figures."""
         return self.backend.status(self.seconds(timeout))
 
-    def members(self, timeout: float | None) -> Flow[list[Member]]:
-        """Members."""
+    def members(self, timeout: float | None) -> list[Member]:
+        """Members. Blocks, as what follows does."""
         return self.backend.members(self.seconds(timeout))
 
-    def change(self, what: str, name: str, address: str | None, timeout: float | None) -> Flow[None]:
+    def change(
+        self, what: str, name: str, address: str = "", timeout: float = 10.0, *, promote: bool = False, new: str = ""
+    ) -> None:
         """A change of membership."""
         _name_of_member(name)
-        if address is not None:
-            from quorate.runtime.addresses import parse_address
-
+        if what in ("add", "address", "replace"):
             parse_address(address)
-        return self.backend.change(what, name, address, self.seconds(timeout))
+        if what == "replace":
+            _name_of_member(new)
+        self.backend.change(what, name, address, seconds(timeout), promote=promote, new=new)
 
-    def transfer(self, name: str | None, timeout: float | None) -> Flow[None]:
+    def transfer(self, name: str | None, timeout: float) -> str:
         """A hand-over of the leader's office."""
         if name is not None:
             _name_of_member(name)
-        return self.backend.transfer(name, self.seconds(timeout))
+        return self.backend.transfer(name, seconds(timeout))
 
 
 def _name_of_member(name: str) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Literal, final
@@ -60,6 +60,8 @@ class Node:
     * ``name``: of this member, as it stands in ``members``, which maps every member's name, this one's too, to its
       address: ``host:port``, ``[IPv6]:port`` or ``unix:/path``. The list serves the first start; who is a member
       afterwards stands in the log. Without ``members`` the node is a cluster by itself.
+    * ``join``: addresses of running members instead, for a node that is none yet; somebody adds it with
+      ``client.add_member(name, address)``.
     * ``listen``: where to listen, if that is not this member's address; also a listening socket, which the node takes.
     * ``data_dir``: where the data is kept. ``durability="memory"`` instead keeps nothing, for tests and caches.
     * ``insecure=True``: allows an address that other hosts can reach. There is no authentication yet.
@@ -81,29 +83,36 @@ class Node:
         listen: str | socket.socket | None = None,
         data_dir: str | os.PathLike[str] | None = None,
         members: Mapping[str, str] | None = None,
+        join: str | Sequence[str] | None = None,
         durability: Literal["fsync", "memory"] = "fsync",
         insecure: bool = False,
         config: RaftConfig | None = None,
     ) -> None:
+        kept: dict[str, Any] = {"data_dir": data_dir, "durability": durability, "insecure": insecure}
+        identity = _identity(data_dir)
+        if join is not None:
+            if members is not None:
+                raise ConfigError(
+                    "a node is one of the first members (members=), or joins them later (join=), not both"
+                )
+            if listen is None:
+                raise ConfigError("a node that joins has to listen where the others find it: listen='host:port'")
+            others = [join] if isinstance(join, str) else list(join)
+            id = identity.node if identity is not None else None
+            self._native = NativeNode(name, id, {}, join=others, listen=listen, config=config, **kept)
+            return
         alone = members is None
         if members is None:
             members = {name: listen if isinstance(listen, str) else "unix:/nowhere"}
         if name not in members:
             raise ConfigError(f"members must name this node, {name!r}, with its address; they are {sorted(members)}")
-        self._address = members[name]
-        if alone and listen is None:
-            where: str | socket.socket | None = None
-        else:
-            where = "" if listen is None else listen
-        self._native = NativeNode(
-            name,
-            *_own(name, _numbered(name, members, _identity(data_dir))),
-            data_dir=data_dir,
-            durability=durability,
-            listen=where,
-            config=config or (_QUICK if alone else None),
-            insecure=insecure,
-        )
+        where: str | socket.socket | None = "" if listen is None else listen
+        if alone:
+            where = listen
+            config = config or _QUICK
+        numbered = _numbered(name, members, identity)
+        id = next(id for id, (each, _) in numbered.items() if each == name)
+        self._native = NativeNode(name, id, numbered, listen=where, config=config, **kept)
 
     @property
     def name(self) -> str:
@@ -112,8 +121,8 @@ class Node:
 
     @property
     def address(self) -> str:
-        """Where others find it, as the list of members says."""
-        return self._address
+        """Where others find it, as it was told at its first start."""
+        return str(self._native.first_members[self._native.id][1])
 
     @property
     def running(self) -> bool:
@@ -157,10 +166,6 @@ class Node:
 
     def __repr__(self) -> str:
         return repr(self._native).replace("NativeNode", "Node", 1)
-
-
-def _own(name: str, numbered: dict[int, tuple[str, str]]) -> tuple[int, dict[int, tuple[str, str]]]:
-    return next(id for id, (each, _) in numbered.items() if each == name), numbered
 
 
 def local() -> Client:

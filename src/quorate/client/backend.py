@@ -55,7 +55,8 @@ class Member:
     """A member of the cluster, as the node that was asked knows it.
 
     ``voter``: False for a learner. ``leader``: whether it leads. ``match``: the log index up to which it is known to
-    have the log, ``lag`` how many entries it is behind; both None unless the leader was asked.
+    have the log, ``lag`` how many entries it is behind; both None unless the leader was asked. ``connected``: whether
+    the node that was asked has a connection to it. ``trouble``: what an operator has to do about it, in words.
     """
 
     id: int
@@ -63,8 +64,10 @@ class Member:
     address: str
     voter: bool
     leader: bool
+    connected: bool = True
     match: int | None = None
     lag: int | None = None
+    trouble: str | None = None
 
 
 class Lane(Protocol):
@@ -163,14 +166,17 @@ class Backend(Protocol):
     def status(self, timeout: float) -> Flow[dict[str, Any]]:
         """Figures of the node that answers."""
 
-    def members(self, timeout: float) -> Flow[list[Member]]:
-        """Who belongs to the cluster."""
+    def members(self, timeout: float) -> list[Member]:
+        """Who belongs to the cluster. This and what follows blocks: it is done seldom, and in several steps."""
 
-    def change(self, what: str, name: str, address: str | None, timeout: float) -> Flow[None]:
-        """``what``: add (as learner), promote, remove, or address. Done once it is committed and applied."""
+    def change(
+        self, what: str, name: str, address: str = "", timeout: float = 10.0, *, promote: bool = False, new: str = ""
+    ) -> None:
+        """``what``: add (as learner, and ``promote`` it), promote, remove, address, or replace by ``new`` at an
+        address. Done once it is committed and applied; what is done already is not done again."""
 
-    def transfer(self, name: str | None, timeout: float) -> Flow[None]:
-        """Hands the leader's office over, to the named member or to the one that is furthest."""
+    def transfer(self, name: str | None, timeout: float) -> str:
+        """Hands the leader's office over, to the named member or to the one that is furthest; gives who leads then."""
 
     def on_state(self, callback: Callable[[State], None]) -> Callable[[], None]:
         """Calls back on each change of the state, in a thread of its own; gives a function that ends it."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Final, final
 
-from quorate.client.backend import Member, Rows
+from quorate.client.backend import Rows
 from quorate.client.engine import EngineBackend
 from quorate.client.flow import Flow
 from quorate.runtime.node import NativeNode
@@ -90,16 +90,6 @@ class EmbeddedBackend(EngineBackend):
         """See :class:`~quorate.client.backend.Backend`."""
         self._open()
         return self.node.status()
-        yield
-
-    def members(self, timeout: float) -> Flow[list[Member]]:
-        """See :class:`~quorate.client.backend.Backend`."""
-        self._open()
-        leader = self.node.status()["leader"]
-        return [
-            Member(id, name, str(address), True, name == leader)
-            for id, (name, address) in sorted(self.node.first_members.items())
-        ]
         yield
 
     def _end(self) -> None:

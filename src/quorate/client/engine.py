@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeVar
 
 from quorate.client.backend import Events, Lane, Member, Rows, State
-from quorate.client.flow import Answer, Flow, Pause
+from quorate.client.flow import Answer, Flow, Pause, run
 from quorate.client.notices import Notices, notices_of, told
 from quorate.client.outcomes import checked
 from quorate.errors import (
@@ -31,6 +31,7 @@ from quorate.errors import (
     SessionLost,
 )
 from quorate.runtime import questions
+from quorate.runtime.membership import Manager
 from quorate.runtime.questions import Kind
 from quorate.store import KeyValue, Reader, _decode
 from quorate.store.views import Acquisition, Permit, Result, SessionView
@@ -315,17 +316,39 @@ class EngineBackend:
         """See :class:`~quorate.client.backend.Backend`."""
         return (yield from self._read(Kind.STATUS, b"", questions.decode_status, timeout))
 
-    def members(self, timeout: float) -> Flow[list[Member]]:
-        """See :class:`~quorate.client.backend.Backend`."""
-        raise NotImplementedError
+    def _manager(self) -> Manager:
+        def ask(kind: int, body: bytes, timeout: float) -> tuple[int, bytes | None]:
+            found: tuple[int, bytes | None] = run(self._asked(lambda it, left: it.ask(kind, body, left), timeout))
+            return found
 
-    def change(self, what: str, name: str, address: str | None, timeout: float) -> Flow[None]:
-        """See :class:`~quorate.client.backend.Backend`."""
-        raise NotImplementedError
+        return Manager(ask)
 
-    def transfer(self, name: str | None, timeout: float) -> Flow[None]:
+    def members(self, timeout: float) -> list[Member]:
         """See :class:`~quorate.client.backend.Backend`."""
-        raise NotImplementedError
+        return [
+            Member(
+                each.id, each.name, each.address, each.role == "voter", each.leader, each.connected, each.match,
+                each.lag, each.trouble, ) for each in self._manager().members(timeout=timeout).members ]  # fmt: skip
+
+    def change(
+        self, what: str, name: str, address: str = "", timeout: float = 10.0, *, promote: bool = False, new: str = ""
+    ) -> None:
+        """See :class:`~quorate.client.backend.Backend`."""
+        manager = self._manager()
+        if what == "add":
+            manager.add(name, address, promote=promote, timeout=timeout)
+        elif what == "promote":
+            manager.promote(name, timeout=timeout)
+        elif what == "remove":
+            manager.remove(name, timeout=timeout)
+        elif what == "address":
+            manager.change_address(name, address, timeout=timeout)
+        else:
+            manager.replace(name, new, address, timeout=timeout)
+
+    def transfer(self, name: str | None, timeout: float) -> str:
+        """See :class:`~quorate.client.backend.Backend`."""
+        return self._manager().transfer(name, timeout=timeout).name
 
     def close(self) -> None:
         """See :class:`~quorate.client.backend.Backend`."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, Final, final
 
-from quorate.client.backend import Member
 from quorate.client.engine import EngineBackend
 from quorate.client.flow import Flow
 from quorate.client.remote import Remote
@@ -23,11 +22,12 @@ class RemoteBackend(EngineBackend):
     def _engine(self) -> Any:
         return self.remote
 
-    def members(self, timeout: float) -> Flow[list[Member]]:
+    def status(self, timeout: float) -> Flow[dict[str, Any]]:
         """See :class:`~quorate.client.backend.Backend`."""
-        yield from self.barrier(timeout)
-        leader = self.remote.office()[2]
-        return [Member(id, name, address, voter, id == leader) for id, name, address, voter in self.remote.members()]
+        found = yield from super().status(timeout)
+        names = {id: name for id, name, _, _ in self.remote.members()}
+        leader = found.get("leader")
+        return {**found, "leader": names.get(leader) or leader or None}
 
     def _end(self) -> None:
         self.remote.close()
