@@ -226,6 +226,7 @@ def test_a_condition_is_not_a_truth() -> None:
 
 
 def test_what_it_looks_like(client: Any, whole_client: Any) -> None:
+    assert "alone" in repr(whole_client)
     assert "leader" in repr(whole_client)
     assert "namespace b'test-" in repr(client)
     assert repr(op.put("k", b"v" * 100)) == f"put('k', b'{'v' * 48}…)"
@@ -235,6 +236,6 @@ def test_what_it_looks_like(client: Any, whole_client: Any) -> None:
 
 def test_status_and_members(whole_client: Any) -> None:
     status = whole_client.status()
-    assert (status["name"], status["role"]) == ("alone", "leader")
+    assert (status["name"], status["role"], status["leader"]) == ("alone", "leader", "alone")
     (member,) = whole_client.members()
-    assert (member.id, member.voter, member.leader) == (1, True, True)
+    assert (member.id, member.name, member.voter, member.leader) == (1, "alone", True, True)

@@ -26,7 +26,7 @@ class RemoteBackend(EngineBackend):
         """See :class:`~quorate.client.backend.Backend`."""
         found = yield from super().status(timeout)
         names = {id: name for id, name, _, _ in self.remote.members()}
-        leader = found.get("leader")
+        leader = found.get("leader") or 0
         return {**found, "leader": names.get(leader) or leader or None}
 
     def _end(self) -> None:
