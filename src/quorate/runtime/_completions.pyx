@@ -243,8 +243,9 @@ cdef class Completions:
     cdef Request *begin(self) noexcept:
         """The answered ones, oldest first. The descriptor first: what comes after it was read makes it readable again."""
         cdef uint8_t[64] nothing
-        if self.it == NULL or c_read(self.it.fd, nothing, sizeof(nothing)) < 0 and self.it.head == NULL:
+        if self.it == NULL:
             return NULL
+        c_read(self.it.fd, nothing, sizeof(nothing))
         return list_turn(list_take(&self.it.head))
 
     def drain(self):
