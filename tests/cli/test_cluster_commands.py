@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from cli.running import Command
 from quorate.cli import main
 from quorate.cli.status import _age
 from quorate.testing import ProcessCluster
 
 pytestmark = pytest.mark.timeout(180)
-PATIENT = ("--timeout", "20")
+PATIENT = ("--timeout", "40")
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +70,40 @@ def test_status_as_prometheus_wants_it(cluster: ProcessCluster) -> None:
     assert text.count("quorate_follower_lag_entries{") == 2
 
 
+def test_members_and_transfer(cluster: ProcessCluster) -> None:
+    found = run_json(cluster.url, "members", "list")["members"]
+    assert {each["name"]: each["address"] for each in found} == dict(cluster.members)
+    assert sum(each["leader"] for each in found) == 1
+    assert all(each["voter"] for each in found)
+    shown = run(cluster.url, "members", "list").stdout
+    assert shown.split()[:4] == ["id", "name", "address", "part"]
+    follower = next(each["name"] for each in found if not each["leader"])
+    assert run_json(cluster.url, "transfer", follower)["leader"] == follower
+    assert "'z'" in run(cluster.url, "transfer", "z", code=1).output
+    for command in (("promote", "z"), ("remove", "z"), ("address", "z", "127.0.0.1:1")):
+        assert "'z'" in run(cluster.url, "members", *command, code=1).output, "not a member, and the message names it"
+
+
+def test_a_node_joins_and_takes_the_place_of_another(broken: ProcessCluster, tmp_path: Path) -> None:
+    with socket.socket() as kept:  # bound and not listening: free for the node, and for nobody else
+        kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        kept.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{kept.getsockname()[1]}"
+        gone = broken.leader()
+        broken.kill(gone)
+        join = ",".join(broken.members[name] for name in broken.running)
+        with Command(
+            "serve", "--name", "d", "--join", join, "--listen", address, "--data-dir", "d", cwd=tmp_path
+        ) as node:
+            node.line("INFO started node=d")
+            assert "votes in the place of" in run(broken.url, "members", "replace", gone, "d", address).stdout
+            node.line("INFO leader node=d leader=")
+            found = run_json(broken.url, "members", "list")["members"]
+            assert {each["name"] for each in found} == {"a", "b", "c", "d"} - {gone}
+            assert all(each["voter"] for each in found)
+            assert node.end() == 0
+
+
 @pytest.fixture
 def broken(tmp_path: Path) -> Iterator[ProcessCluster]:
     """A cluster to break."""
@@ -85,7 +120,7 @@ def test_a_member_that_is_gone_is_shown(broken: ProcessCluster) -> None:
     assert f"{gone}: " in result.output
     assert "no answer" in result.output
     broken.kill("c")
-    for command in (("put", "k", "v"), ("get", "k"), ("delete", "k"), ("range",)):
+    for command in (("put", "k", "v"), ("get", "k"), ("delete", "k"), ("range",), ("transfer", "c")):
         result = CliRunner().invoke(main, [*command, "--url", broken.url, "--timeout", "1"])
         assert result.exit_code == 1, result.output
         assert "Traceback" not in result.output
@@ -95,7 +130,7 @@ def test_a_member_that_is_gone_is_shown(broken: ProcessCluster) -> None:
     assert (result.exit_code, result.stdout) == (0, "0\n")
 
 
-@pytest.mark.parametrize("command", [("get", "k"), ("put", "k", "v"), ("watch", "k"), ("status",)])
+@pytest.mark.parametrize("command", [("get", "k"), ("put", "k", "v"), ("watch", "k"), ("status",), ("members", "list")])
 def test_nobody_there_is_told_in_time(command: tuple[str, ...], tmp_path: Path) -> None:
     with socket.socket() as kept:  # bound and not listening: nobody answers, and nobody else gets it
         kept.bind(("127.0.0.1", 0))

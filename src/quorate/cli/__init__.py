@@ -27,7 +27,7 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "check": ("quorate.cli.check", "check", "Verify a data directory offline, and print what is there."),
     "delete": ("quorate.cli.keys", "delete", "Delete a key, or all with a prefix."),
     "get": ("quorate.cli.keys", "get", "Print the value of a key."),
-    "members": ("quorate.cli.members", "members", "Who belongs to the cluster: list, add, promote, remove."),
+    "members": ("quorate.cli.members", "members", "Who belongs to the cluster: list, add, promote, remove, replace."),
     "put": ("quorate.cli.keys", "put", "Set a key."),
     "range": ("quorate.cli.keys", "range_", "List keys."),
     "recover": ("quorate.cli.recover", "recover", "A new cluster from one surviving data directory."),

@@ -14,7 +14,7 @@ __all__ = ["members", "transfer"]
 
 @click.group()
 def members() -> None:
-    """Who belongs to the cluster: list, add, promote, remove."""
+    """Who belongs to the cluster: list, add, promote, remove, replace."""
 
 
 @members.command("list")
@@ -34,20 +34,43 @@ def list_(url: str | None, timeout: float, as_json: bool) -> None:
             str(each.id), visible(each.name), visible(each.address), part, "" if each.lag is None else str(each.lag)
         )
     out.print(rows, markup=False)
+    for each in found:
+        if each.trouble:
+            out.print(f"{visible(each.name)}: {each.trouble}", markup=False)
+
+
+promote_option = click.option("--promote", is_flag=True, help="Make it a voter too, once it has caught up.")
 
 
 @members.command()
 @click.argument("name")
 @click.argument("address")
+@promote_option
 @client_options
-def add(name: str, address: str, url: str | None, timeout: float, as_json: bool) -> None:
+def add(name: str, address: str, promote: bool, url: str | None, timeout: float, as_json: bool) -> None:
     """Add a node as a learner: it gets the log, and does not vote.
 
-    Start the node NAME with an empty data directory at ADDRESS, then `quorate members promote NAME`.
+    Start it with `quorate serve --name NAME --join …` and an empty data directory, before or after. Whatever is done
+    already is not done twice, so the command can be given again.
     """
     with opened(url) as client:
-        client.add_member(name, address, timeout=timeout)
-    _done(as_json, f"{name} is a learner now; once it has caught up: quorate members promote {name}")
+        client.add_member(name, address, promote=promote, timeout=timeout)
+    _done(as_json, f"{name} votes now" if promote else f"{name} is a learner now; then: quorate members promote {name}")
+
+
+@members.command()
+@click.argument("old")
+@click.argument("new")
+@click.argument("address")
+@client_options
+def replace(old: str, new: str, address: str, url: str | None, timeout: float, as_json: bool) -> None:
+    """Put the node NEW at ADDRESS in the place of OLD, dead or alive, in one step: never one vote less in between.
+
+    Start NEW as for `members add`. It votes once it has caught up, and OLD leaves in the same step.
+    """
+    with opened(url) as client:
+        client.replace_member(old, new, address, timeout=timeout)
+    _done(as_json, f"{new} votes in the place of {old}; remove the data directory of {old}")
 
 
 @members.command()
@@ -87,14 +110,11 @@ def address(name: str, address: str, url: str | None, timeout: float, as_json: b
 def transfer(name: str | None, url: str | None, timeout: float, as_json: bool) -> None:
     """Hand the leader's office over to NAME, or to the member that is furthest."""
     with opened(url) as client:
-        client.transfer_leadership(name, timeout=timeout)
-        leader = next((each.name for each in client.members(timeout=timeout) if each.leader), None)
+        leader = client.transfer_leadership(name, timeout=timeout)
     if as_json:
         print_json({"leader": leader})
     else:
-        click.echo(
-            f"{visible(leader)} leads" if leader else "the office is handed over; the next leader is being elected"
-        )
+        click.echo(f"{visible(leader)} leads")
 
 
 def _done(as_json: bool, words: str) -> None:
