@@ -389,6 +389,24 @@ def test_another_leader_is_asked_at_once_for_what_the_last_one_did_not_answer() 
         world.rig.answer(key, "connection_lost")
 
 
+def test_bytes_that_were_sent_are_never_changed() -> None:
+    world = World(1)
+    lane = opened(world)
+    for _ in range(3):
+        world.rig.submit(lane, commands.increment("n"), 1000.0)
+    world.run()
+    before = list(world.way)
+    world.good(*world.way.pop(0))  # so that the mark in what is sent again is another one
+    world.rig.connected(True)
+    world.run()
+    again = world.way[2:]
+    assert [body[16] for _, _, body in again] == [2, 3]
+    assert [body[4] for _, _, body in again] == [1, 2]
+    for key, _, body in before[1:]:
+        assert world.rig.body(key) == body
+    world.heal()
+
+
 def test_the_local_deadline_counts_from_before_the_renewal_was_sent() -> None:
     world = World(1)
     begin = world.rig.now

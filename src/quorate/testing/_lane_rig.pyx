@@ -157,6 +157,12 @@ cdef class LaneRig:
                     <const char *>request.command.bytes, request.command.length)))
         return made
 
+    def body(self, uint64_t key):
+        """The bytes of a sending as they are now, which others share."""
+        if not self.way.count(key):
+            raise KeyError(key)
+        return PyBytes_FromStringAndSize(<const char *>self.way[key].command.bytes, self.way[key].command.length)
+
     def answer(self, uint64_t key, str outcome not None, bytes result=None):
         """What became of a sending, once; ``outcome`` is a name of OUTCOMES."""
         cdef buffer *made = NULL
