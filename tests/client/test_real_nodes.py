@@ -140,7 +140,7 @@ def grows(one: Any, by: int = 20) -> None:
 def test_the_leader_is_killed_under_load(cluster: ProcessCluster, remote: Remote) -> None:
     plain, laned = Plain(remote, "plain"), Laned(remote, "laned")
     with load(plain, plain.__class__(remote, "other"), laned, Reads(laned)):
-        for _ in range(3):
+        for _ in range(2):
             grows(laned)
             leader = cluster.leader(LONG)
             cluster.kill(leader)
@@ -230,7 +230,7 @@ def test_a_watch_goes_on_at_another_node(cluster: ProcessCluster, remote: Remote
         seen.extend(event.row.value for event in answer.events)
 
     with load(watch):
-        for number in range(1, 4):
+        for number in range(1, 3):
             remote.propose(commands.put(f"watched/{number}", str(number)), LONG).wait()
             until(lambda number=number: len(seen) >= number, LONG)  # type: ignore[misc]
             near = remote.status()["connections"]["nodes"]
@@ -238,4 +238,4 @@ def test_a_watch_goes_on_at_another_node(cluster: ProcessCluster, remote: Remote
             cluster.kill(victim)
             cluster.restart(victim)
             cluster.wait_ready(LONG)
-    assert seen == [b"1", b"2", b"3"]
+    assert seen == [b"1", b"2"]

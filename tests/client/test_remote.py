@@ -296,7 +296,7 @@ def test_a_long_poll_may_be_silent_for_long(nodes: list[FakeNode], remote: Remot
     settled(remote, "n1")
     for node in nodes:
         node.handler = silent
-    watch = remote.ask(WATCH, WATCH_ALL, 3.0)
+    watch = remote.ask(WATCH, WATCH_ALL, 2.5)
     with pytest.raises(RequestTimeout):
         watch.wait()
     assert sum(len(node.asked) for node in nodes) == 1  # not asked twice: the node said that it is there
