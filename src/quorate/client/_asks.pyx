@@ -382,6 +382,7 @@ cdef int ask_answered(Engine *it, uint32_t slot, const frame *found, uint64_t no
     ask = ask_of(it, id)
     if ask == NULL or ask.link != <int>slot:
         return 0  # its asker gave up, or it was asked elsewhere meanwhile
+    it.links[slot].useful = True
     number = <uint32_t>(id & ((1 << SLOT_BITS) - 1))
     there = now + LAST < ask.expires_at
     unlink(it, ask)

@@ -70,7 +70,7 @@ cdef uint64_t BACKOFF_MAX = 500000
 cdef uint64_t STAGGER = 50000             # between two attempts, while none has failed
 cdef uint64_t ALONE = 200000              # without the leader for so long: look everywhere
 cdef uint64_t CALM = 2000000              # a link that nobody needs is kept for so long
-cdef uint64_t STEADY = 1000000            # a link that held so long is tried again at once
+cdef uint64_t STEADY = 1000000            # a link that held so long, or was of use, is made again at once
 cdef uint64_t NEVER = <uint64_t>-1
 
 
@@ -211,7 +211,7 @@ cdef int place_try(Engine *it, uint32_t number, uint64_t now) except -1 nogil:
     link.in_flight = link.prompt = 0
     link.heard_at = link.used_at = now
     link.waits_since = 0
-    link.probed = False
+    link.probed = link.useful = False
     link.out.clear()
     place.link = <int>slot
     return 0
@@ -662,7 +662,7 @@ cdef int link_close(Engine *it, uint32_t slot, uint8_t trouble, int32_t detail, 
     cdef Link *link = &it.links[slot]
     cdef Place *place = &it.places[link.place]
     cdef vector[uint8_t] nothing, also
-    cdef bint steady = link.state == LINK_OPEN and now >= place.tried_at + STEADY
+    cdef bint steady = link.state == LINK_OPEN and (link.useful or now >= place.tried_at + STEADY)
     give_back(it, link)
     link.out.swap(nothing)
     link.input.swap(also)

@@ -90,6 +90,7 @@ cdef extern from "quorate/client/engine.hpp" namespace "quorate" nogil:
         uint64_t heard_at
         uint64_t waits_since
         uint64_t used_at
+        cbool useful
         cbool probed
 
     const uint8_t ROUTE_LEADER

@@ -87,6 +87,7 @@ struct Link {
     uint64_t heard_at = 0;      /* the last byte from there */
     uint64_t waits_since = 0;   /* the oldest ask after which nothing was heard */
     uint64_t used_at = 0;
+    bool useful = false;        /* it has answered something */
     bool probed = false;        /* asked whether it is still there, and nothing was heard since */
 };
 
