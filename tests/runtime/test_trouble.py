@@ -35,7 +35,7 @@ def test_what_is_said_once_is_not_said_again() -> None:
 def test_a_node_tells_of_strangers(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING, "quorate"), Cluster(1) as made:
         node = made.leader()
-        address = node.members[node.id][1]
+        address = node.first_members[node.id][1]
         for _ in range(20):
             with socket.create_connection((address.host, address.port)) as stranger:
                 stranger.sendall(b"GET / HTTP/1.1\r\n\r\n")
