@@ -20,7 +20,17 @@ import pytest
 
 import quorate
 import quorate.aio
-from quorate import ConfigError, NodeFailed, NoQuorum, NotHappened, QuorateError, RaftConfig, Rejected
+from quorate import (
+    ConfigError,
+    NodeFailed,
+    NoQuorum,
+    NotHappened,
+    QuorateError,
+    RaftConfig,
+    Rejected,
+    RequestTimeout,
+    op,
+)
 from runtime.clusters import PATIENT, free_sockets
 
 
@@ -80,13 +90,18 @@ def test_without_a_majority_nothing_is_decided_and_it_says_so() -> None:
         with pytest.raises(NoQuorum):
             node.wait_ready(0.2)
         client = node.client()
-        for call in (
+        # Nothing was handed to anybody: that it did not happen is proven, however late the answer comes.
+        for write in (
             lambda: client.put("k", b"", timeout=0.2),
-            lambda: client.get("k", timeout=0.2),
             lambda: client.put_many({"k": b""}, timeout=0.2),
+            lambda: client.submit(op.delete("k"), timeout=0.2).result(),
         ):
-            with pytest.raises(NoQuorum, match="majority"):
-                call()
+            with pytest.raises(NotHappened):
+                write()
+        with pytest.raises((NoQuorum, RequestTimeout)):
+            client.get("k", timeout=0.2)
+        with pytest.raises(NoQuorum, match="majority"):
+            client.put("k", b"", timeout=5)
         assert client.get("k", consistency="local") is None
         assert "follower" in repr(node) or "candidate" in repr(node)
 

@@ -6,15 +6,16 @@ refuses. Knows nothing of threads and event loops, nor of what carries a flow ou
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, TypeVar
 
 from quorate.api.keys import Fence, Key, fence_of, key_of, range_of, value_of
 from quorate.api.op import Operation, delete_range
 from quorate.client.backend import Backend, Lane, Member
-from quorate.client.flow import Flow, seconds
+from quorate.client.flow import Flow, Pause, seconds
 from quorate.client.outcomes import checked, error_of
-from quorate.errors import InvalidArgument, NoQuorum, QuorateError, Rejected, RequestTimeout
+from quorate.errors import InvalidArgument, NoQuorum, Overloaded, QuorateError, Rejected, RequestTimeout
 from quorate.limits import LABEL_BYTES_MAX
 from quorate.runtime.addresses import parse_address
 from quorate.store import KeyValue, Reader, commands
@@ -265,11 +266,17 @@ class Core:
 
     def ready(self, timeout: float | None) -> Flow[None]:
         """Waits until the cluster answers and can decide."""
-        try:
-            yield from self.backend.barrier(self.seconds(timeout))
-        except RequestTimeout as error:
-            # A leader that has just lost its majority does not know yet.
-            raise NoQuorum("nobody could decide within the time; a majority of the members must run") from error
+        deadline = time.monotonic() + self.seconds(timeout)
+        while True:
+            left = deadline - time.monotonic()
+            try:
+                yield from self.backend.barrier(max(left, 0.0))
+                return
+            except (RequestTimeout, Overloaded) as error:
+                # A leader that has just lost its majority does not know yet.
+                if left <= 0:
+                    raise NoQuorum("nobody could decide within the time; a majority of the members must run") from error
+            yield Pause(0.02)
 
     # Sessions
 

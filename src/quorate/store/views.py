@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum, IntFlag
+from typing import Final
 
 __all__ = [
     "RWLOCK_CAPACITY",
@@ -61,6 +62,10 @@ class ResultFlag(IntFlag):
     GRANTED = 4
     SUCCEEDED = 8
     SHORT = 16
+
+
+_STATUSES: Final = {int(each): each for each in Status}
+_FLAGS: Final = tuple(ResultFlag(each) for each in range(32))
 
 
 class Limit(IntEnum):
@@ -128,13 +133,16 @@ class Result:
         >>> Result.decode(bytes([0, 0]) + (7).to_bytes(8, "little") + bytes(8)).revision
         7
         """
-        return cls(
-            Status(data[0]),
-            ResultFlag(data[1]),
-            int.from_bytes(data[2:10], "little"),
-            int.from_bytes(data[10:18], "little"),
-            data[18:],
+        # Made for each write of a client: past the checks of a frozen dataclass, and with no call for each enumeration.
+        made = object.__new__(cls)
+        made.__dict__.update(
+            status=_STATUSES[data[0]] if data[0] in _STATUSES else Status(data[0]),
+            flags=_FLAGS[data[1]] if data[1] < len(_FLAGS) else ResultFlag(data[1]),
+            revision=int.from_bytes(data[2:10], "little"),
+            number=int.from_bytes(data[10:18], "little"),
+            body=data[18:],
         )
+        return made
 
     @property
     def granted(self) -> bool:
