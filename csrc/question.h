@@ -52,7 +52,7 @@ typedef struct ask_frame {
     view body;
 } ask_frame;
 
-/* u8 version, 16 bytes cluster (0: any), 16 bytes nonce, u32 process, u64 its start (0: not told), u8 length and label. */
+/* u8 version, 16 bytes cluster (0: any), 16 bytes nonce, u32 process, u64 its mark of process.h (0: not told), u8 length and label. */
 typedef struct client_hello {
     uint8_t version;
     const uint8_t *cluster, *nonce;

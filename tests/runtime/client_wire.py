@@ -7,7 +7,7 @@ import socket
 import struct
 from dataclasses import dataclass
 
-from quorate.runtime.addresses import Address
+from quorate.runtime.addresses import Address, parse_address
 from quorate.runtime.node import NativeNode
 from quorate.storage._io import checksum
 
@@ -23,10 +23,11 @@ def frame(kind: int, payload: bytes, *, length: int | None = None, version: int 
     return front + struct.pack("<I", checksum(front + back) if crc is None else crc) + back
 
 
-def client_hello(cluster: bytes = bytes(16), *, version: int = 1, label: bytes = b"test") -> bytes:
-    body = (
-        bytes([version]) + cluster + os.urandom(16) + struct.pack("<IQ", os.getpid(), 0) + bytes([len(label)]) + label
-    )
+def client_hello(
+    cluster: bytes = bytes(16), *, version: int = 1, label: bytes = b"test", process: int | None = None, birth: int = 0
+) -> bytes:
+    number = os.getpid() if process is None else process
+    body = bytes([version]) + cluster + os.urandom(16) + struct.pack("<IQ", number, birth) + bytes([len(label)]) + label
     return frame(KIND_CLIENT, body)
 
 
@@ -85,8 +86,8 @@ class Gone(Exception):
 class WireClient:
     """One connection. ``receive`` gives what the node says, one frame after the other."""
 
-    def __init__(self, node: NativeNode, *, hello: bytes | None = None, small_window: bool = False) -> None:
-        address = node.first_members[node.id][1]
+    def __init__(self, node: NativeNode | str, *, hello: bytes | None = None, small_window: bool = False) -> None:
+        address = parse_address(node) if isinstance(node, str) else node.first_members[node.id][1]
         assert isinstance(address, Address)
         self.socket = socket.socket()
         if small_window:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import struct
+import subprocess
+import sys
 import time
 from collections.abc import Iterable
 from dataclasses import replace
@@ -21,11 +24,14 @@ from quorate.errors import (
     RequestTimeout,
 )
 from quorate.runtime._requests import Pending
+from quorate.runtime._sessions import own_birth
 from quorate.runtime.node import NativeNode
 from quorate.storage import Faults
 from quorate.store import commands
 from quorate.store.views import Result, Status
-from runtime.clusters import PATIENT, Cluster, until
+from runtime.client_wire import WireClient, client_hello
+from runtime.clusters import PATIENT, Cluster, free_sockets, members_of, until
+from runtime.test_processes import Process
 
 RENEW = 6
 RENEWED, UNKNOWN, EXPIRY_PROPOSED = 0, 1, 2
@@ -104,7 +110,7 @@ def test_renewals_keep_a_session_on_whatever_node_they_come() -> None:
         cluster.leader()
         first, second = opened(cluster.nodes["a"], 3000), opened(cluster.nodes["b"], 3000)
         dropped = opened(cluster.nodes["c"], 3000)
-        cluster.nodes["a"].barrier()
+        cluster.nodes["a"].barrier(timeout=PATIENCE)
         number = 0
         while not gone(cluster.nodes["a"], dropped):
             # By turns, and both together: what is written together is answered together.
@@ -117,16 +123,19 @@ def test_renewals_keep_a_session_on_whatever_node_they_come() -> None:
 
 
 def test_a_change_of_leader_gives_everybody_full_time() -> None:
-    with Cluster(3) as cluster:
+    with Cluster() as cluster:
         leader = cluster.leader()
-        session = opened(leader, 3000)
-        time.sleep(2.0)  # most of its time is over; the time itself is what this is about
-        leader.stop()
+        session = opened(leader, 4000)
+        for node in others(cluster, leader):
+            node.barrier(timeout=PATIENCE)
+        assert renew(leader, session) == [RENEWED]
+        time.sleep(1.5)  # a good part of its time is over; the time itself is what this is about
         changed = time.monotonic()
+        leader.stop()
         survivor = cluster.running[0]
         until(lambda: survivor.status()["leader"] not in (None, leader.name), PATIENCE)
         until(lambda: gone(survivor, session), PATIENCE)
-        assert time.monotonic() - changed >= 3.0
+        assert time.monotonic() - changed >= 4.0
 
 
 def test_without_a_majority_no_renewal_is_acknowledged() -> None:
@@ -281,3 +290,117 @@ def test_a_full_queue_of_requests_still_takes_what_gives_back(tmp_path: Path) ->
             assert Result.decode(each.wait()[1] or b"").status is Status.OK
         faults.clear()
         assert gone(node, goodbye)
+
+
+class Holder:
+    """A process that holds a session."""
+
+    def __init__(self, address: str, ttl: float = 600.0) -> None:
+        command = [sys.executable, str(Path(__file__).with_name("holder.py")), address, str(ttl)]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.session = int(self.line())
+
+    def line(self) -> str:
+        assert self.process.stdout is not None
+        return self.process.stdout.readline()
+
+    def leave(self) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write("leave\n")
+        self.process.stdin.flush()
+        assert self.line() == "left\n"
+
+    def kill(self) -> None:
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+    def __enter__(self) -> Holder:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.process.kill()
+        self.process.wait()
+        for pipe in (self.process.stdin, self.process.stdout):
+            assert pipe is not None
+            pipe.close()
+
+
+@pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="this system does not tell of the end of a process")
+@pytest.mark.parametrize("of", ["leader", "follower"])
+def test_a_killed_process_loses_its_sessions_at_once(of: str) -> None:
+    with Cluster() as cluster:
+        leader = cluster.leader()
+        node = leader if of == "leader" else others(cluster, leader)[0]
+        with Holder(str(node.first_members[node.id][1])) as holder, Holder(str(node.first_members[node.id][1])) as other:
+            node.execute(commands.acquire("lock", session=holder.session, acquisition=1))
+            node.execute(commands.acquire("lock", session=other.session, acquisition=1))
+            until(lambda: node.status()["renewals"]["processes"] == 2)
+            holder.kill()
+            # Their time to live is ten minutes.
+            until(lambda: gone(leader, holder.session), PATIENCE)
+            leader.barrier()
+            permit = leader.reader.permit("lock")
+            assert permit is not None
+            assert [each.session for each in permit.queue if each.token] == [other.session]
+            until(lambda: node.status()["renewals"]["processes"] == 1)
+            # A connection that ends proves nothing; the process that left is watched for as long as it has sessions.
+            other.leave()
+            assert renew(node, other.session) == [RENEWED]
+            assert node.status()["renewals"]["processes"] == 1
+            other.kill()
+            until(lambda: gone(node, other.session), PATIENCE)
+
+
+@pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="this system does not tell of the end of a process")
+def test_a_process_behind_a_unix_socket_is_known_too(tmp_path: Path) -> None:
+    address = f"unix:{tmp_path}/s"
+    with NativeNode("a", 1, {1: ("a", address)}, durability="memory") as node:
+        node.wait_ready()
+        with Holder(address) as holder:
+            until(lambda: node.status()["renewals"]["processes"] == 1)
+            holder.kill()
+            until(lambda: gone(node, holder.session), PATIENCE)
+        until(lambda: node.status()["renewals"]["process_exits"] == 1)
+
+
+@pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="this system does not tell of the end of a process")
+def test_who_tells_of_a_process_that_it_cannot_be_is_not_believed() -> None:
+    with Cluster(1) as cluster:
+        node = cluster.leader()
+        with Holder(str(node.first_members[1][1])) as holder:
+            number, birth = holder.process.pid, own_birth()
+            for told in [(number, birth), (number, 0), (1, 1), (os.getpid(), birth), (0, birth), (0xFFFFFFFF, birth)]:
+                with WireClient(node, hello=client_hello(process=told[0], birth=told[1])) as client:
+                    client.welcome()
+                    assert node.status()["renewals"]["processes"] == 1, told
+
+
+def test_a_leader_that_was_stopped_takes_renewals_before_it_judges(tmp_path: Path) -> None:
+    listener = free_sockets(1)[0]
+    members = members_of([f"127.0.0.1:{listener.getsockname()[1]}"])
+    listener.close()
+    process = Process("a", 1, members, tmp_path)
+    try:
+        until(lambda: process.order("status")["leader"] == "a")
+        with WireClient(members[1][1]) as client:
+            client.welcome()
+            sessions = []
+            for _ in range(2):
+                opening = commands.session_open(os.urandom(16), 2000)
+                sessions.append(Result.decode(client.answer(client.ask(1, opening)).result).number)
+            kept, dropped = sessions
+            assert client.answer(client.ask(RENEW, body([kept]))).result == bytes([RENEWED])
+            process.process.send_signal(signal.SIGSTOP)
+            asked = client.ask(RENEW, body([kept]))
+            time.sleep(3.0)  # longer than either has
+            process.process.send_signal(signal.SIGCONT)
+            assert client.answer(asked).result == bytes([RENEWED])
+            until(lambda: process.order("status")["renewals"]["expired"] >= 1, PATIENCE)
+            assert client.answer(client.ask(RENEW, body([dropped]))).result in (
+                bytes([UNKNOWN]),
+                bytes([EXPIRY_PROPOSED]),
+            )
+            assert process.order("status")["renewals"]["pauses"] >= 1
+    finally:
+        process.process.send_signal(signal.SIGCONT)
+        process.end()

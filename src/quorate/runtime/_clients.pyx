@@ -28,7 +28,7 @@ from quorate.runtime._clients cimport *
 from quorate.runtime._completions cimport request_release
 from quorate.runtime._news cimport make_news
 from quorate.runtime._peers cimport connection_room, peers_hand_over
-from quorate.runtime._requests cimport request_answer
+from quorate.runtime._requests cimport request_answer, request_frees
 from quorate.runtime._sessions cimport leave_process, watch_process
 from quorate.runtime._structs cimport *
 from quorate.runtime._wire cimport KIND_ANSWER, KIND_ASK, KIND_NEWS, KIND_REFUSAL, KIND_WELCOME
@@ -404,7 +404,7 @@ cdef int ask(Loop *it, Client *client, const frame *found, uint64_t now) except 
         request_answer(request, OUTCOME_MALFORMED, 0, it.term, it.leader, NULL)
     elif at_once(said.kind, body) and all.urgent.size() < ASKED_MAX:
         all.urgent.push_back(request)
-    elif it.pending + all.asked.size() - all.taken >= ASKED_MAX:
+    elif it.pending + all.asked.size() - all.taken >= ASKED_MAX + (ASKED_MAX // 8 if request_frees(request) else 0):
         all.counters[CLIENT_OVERLOADED] += 1
         request_answer(request, OUTCOME_OVERLOADED, 0, it.term, it.leader, NULL)
     else:

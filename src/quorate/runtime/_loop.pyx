@@ -414,6 +414,7 @@ cdef int publish(Loop *it) except -1 nogil:
     status.output_bytes = peers_queued(&it.peers)
     for i in range(COUNTERS):
         status.counters[i] = it.peers.counters[i]
+    sessions_figures(it, status)
     status.sessions = (<StoreState *>it.store).sessions.size()
     status.log_entries = it.core.log.last_index - it.core.log.snapshot_index
     status.log_bytes = it.core.log.payload_bytes

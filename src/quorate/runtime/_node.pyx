@@ -542,6 +542,8 @@ cdef class Running:
                 for each in range(seen.followers_count)
             },
             "sessions": seen.sessions,
+            "renewals": {"renewed": seen.renewed, "rounds": seen.renewal_rounds, "expired": seen.expired,
+                         "process_exits": seen.process_exits, "processes": seen.processes, "pauses": seen.pauses},
             "snapshot": snapshots_status(self.loop),
             "memory": {"resident": resident_bytes(), "log_bytes": seen.log_bytes, "log_entries": seen.log_entries},
             "turns": seen.turns,

@@ -33,6 +33,9 @@ cdef extern from *:
     void reference_take(uint32_t *references) noexcept nogil
     uint32_t reference_count(const uint32_t *it) noexcept nogil
 
+cdef extern from "quorate/runtime/lanes.hpp" namespace "quorate" nogil:
+    const uint8_t REQUEST_LANE_CLOSE
+
 cdef extern from "command.h" nogil:
     int command_frees(const uint8_t *bytes, size_t length)
 
@@ -94,7 +97,7 @@ cdef void request_answer(
 
 
 cdef bint request_frees(const Request *it) noexcept nogil:
-    if it.kind == REQUEST_RENEW:
+    if it.kind == REQUEST_RENEW or it.kind == REQUEST_LANE_CLOSE:
         return True
     if it.command == NULL or (it.kind != REQUEST_PROPOSE and it.kind <= REQUEST_TRANSFER):
         return False

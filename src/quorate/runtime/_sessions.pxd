@@ -8,7 +8,7 @@ from libcpp.unordered_map cimport unordered_map
 from libcpp.vector cimport vector
 
 from quorate.raft._types cimport ReadResult
-from quorate.runtime._structs cimport Loop, Request, step_function
+from quorate.runtime._structs cimport Figures, Loop, Request, step_function
 
 cdef enum:
     TOKEN_PROCESS = 8       # in the lower half of a poller's token; the upper one says which
@@ -62,6 +62,7 @@ cdef extern from "quorate/runtime/sessions.hpp" namespace "quorate" nogil:
         vector[Process] processes
         unordered_map[uint64_t, uint32_t] owners
         uint32_t exited
+        uint32_t watched
         ordered_set[uint64_t] ending
         uint64_t end_at
         uint64_t renewed
@@ -102,4 +103,5 @@ cdef int sessions_lost(Loop *it) except -1 nogil
 # Whether the proposal or the read was one of these.
 cdef int sessions_placed(Loop *it, uint64_t id, uint8_t status) except -1 nogil
 cdef int sessions_confirmed(Loop *it, const ReadResult *result) except -1 nogil
+cdef void sessions_figures(Loop *it, Figures *out) noexcept nogil
 cdef void sessions_stopped(Loop *it) noexcept nogil

@@ -566,6 +566,16 @@ cdef uint64_t sessions_deadline(Loop *it) noexcept nogil:
     return due
 
 
+cdef void sessions_figures(Loop *it, Figures *out) noexcept nogil:
+    cdef Sessions *own = of(it)
+    out.renewed = own.renewed
+    out.renewal_rounds = own.rounds
+    out.expired = own.expired
+    out.process_exits = own.exits
+    out.pauses = own.pauses
+    out.processes = own.watched
+
+
 # Processes ---------------------------------------------------------------------------------------------------------------
 
 
@@ -595,6 +605,8 @@ cdef int forget(Loop *it, Process *process) except -1 nogil:
     stop_watching(it, process)
     if process.exited:
         of(it).exited -= 1
+    else:
+        of(it).watched -= 1
     process.used = process.exited = False
     process.sessions.clear()
     return 0
@@ -605,6 +617,21 @@ cdef int forget_unused(Loop *it, uint32_t place) except -1 nogil:
     cdef Process *process = &of(it).processes[place]
     if process.used and not process.exited and process.connections == 0 and process.sessions.empty():
         return forget(it, process)
+    return 0
+
+
+cdef int forget_ended(Loop *it) except -1 nogil:
+    cdef Sessions *own = of(it)
+    cdef owner_iterator at = own.owners.begin()
+    cdef uint32_t place
+    while at != own.owners.end():
+        if session_of(<StoreState *>it.store, dereference(at).first) != NULL:
+            postincrement(at)
+            continue
+        place = dereference(at).second
+        own.processes[place].sessions.erase(dereference(at).first)
+        own.owners.erase(postincrement(at))
+        forget_unused(it, place)
     return 0
 
 
@@ -632,6 +659,8 @@ cdef uint32_t watch_process(Loop *it, int socket, uint32_t told, uint64_t birth)
             process.connections += 1
             return handle_of(process, <uint32_t>i)
     if place >= PROCESSES_MAX:
+        # A snapshot may have replaced the store, and nobody said which sessions are gone: look again.
+        forget_ended(it)
         return 0
     fd = process_watch(told, birth)
     if fd < 0:
@@ -649,6 +678,7 @@ cdef uint32_t watch_process(Loop *it, int socket, uint32_t told, uint64_t birth)
     process.number = told
     process.birth = birth
     process.connections = 1
+    own.watched += 1
     process.sessions.clear()
     return handle_of(process, <uint32_t>place)
 
@@ -696,6 +726,7 @@ cdef int sessions_process(Loop *it, uint64_t token) except -1 nogil:
     process.exited = True
     process.forget_at = clock_microseconds() + FORGET
     own.exited += 1
+    own.watched -= 1
     own.exits += 1
     at = process.sessions.begin()
     while at != process.sessions.end():

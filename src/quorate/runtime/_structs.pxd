@@ -506,6 +506,12 @@ cdef extern from "quorate/runtime/completions.hpp" namespace "quorate" nogil:
         uint64_t connected
         uint64_t strangers
         uint64_t output_bytes
+        uint64_t renewed
+        uint64_t renewal_rounds
+        uint64_t expired
+        uint64_t process_exits
+        uint64_t pauses
+        uint64_t processes
         uint64_t sessions
         uint64_t log_entries
         uint64_t log_bytes

@@ -68,6 +68,7 @@ struct Sessions {
     std::vector<Process> processes;
     std::unordered_map<uint64_t, uint32_t> owners; /* session -> place of its process */
     uint32_t exited = 0;           /* places that wait to be forgotten */
+    uint32_t watched = 0;          /* and those of processes that live */
     std::set<uint64_t> ending;     /* sessions whose process is gone, until the store does not have them any more */
     uint64_t end_at = 0;
 

@@ -254,6 +254,7 @@ struct Figures {
     uint64_t connected = 0;     /* members that messages can be sent to */
     uint64_t strangers = 0;
     uint64_t output_bytes = 0;  /* encoded and not sent */
+    uint64_t renewed = 0, renewal_rounds = 0, expired = 0, process_exits = 0, pauses = 0, processes = 0;
     uint64_t sessions = 0;
     uint64_t log_entries = 0, log_bytes = 0; /* kept in memory */
     uint64_t counters[COUNTERS] = {};
