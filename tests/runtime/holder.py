@@ -19,7 +19,7 @@ from quorate.store.views import Result
 def main() -> None:
     address, ttl = sys.argv[1:]
     assert own_birth() or sys.platform != "linux"
-    with Remote(address) as remote:
+    with Remote(address, follow=False) as remote:
         opening = commands.session_open(os.urandom(16), int(float(ttl) * 1000))
         result = Result.decode(remote.propose(opening, 20.0).wait()[1] or b"")
         renewed = remote.ask(6, struct.pack("<HQ", 1, result.number), 20.0).wait()[1]

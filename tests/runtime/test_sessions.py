@@ -331,7 +331,10 @@ def test_a_killed_process_loses_its_sessions_at_once(of: str) -> None:
     with Cluster() as cluster:
         leader = cluster.leader()
         node = leader if of == "leader" else others(cluster, leader)[0]
-        with Holder(str(node.first_members[node.id][1])) as holder, Holder(str(node.first_members[node.id][1])) as other:
+        with (
+            Holder(str(node.first_members[node.id][1])) as holder,
+            Holder(str(node.first_members[node.id][1])) as other,
+        ):
             node.execute(commands.acquire("lock", session=holder.session, acquisition=1))
             node.execute(commands.acquire("lock", session=other.session, acquisition=1))
             until(lambda: node.status()["renewals"]["processes"] == 2)
