@@ -178,7 +178,7 @@ def behind_a_door(cluster: Cluster, name: str, door: Door) -> NativeNode:
     node = cluster.nodes[name]
     assert isinstance(node._listen, socket.socket)
     door.behind = node._listen.getsockname()[1]
-    changed = {id: (each, door.address if each == name else str(at)) for id, (each, at) in node.members.items()}
+    changed = {id: (each, door.address if each == name else str(at)) for id, (each, at) in node.first_members.items()}
     for other in list(cluster.nodes.values()):
         cluster.nodes[other.name] = NativeNode(
             other.name, other.id, changed, data_dir=other.data_dir, durability=other.durability, listen=other._listen,
