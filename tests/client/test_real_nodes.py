@@ -194,6 +194,22 @@ def test_all_nodes_are_killed_and_come_back(cluster: ProcessCluster, remote: Rem
     until(lambda: remote.connected, LONG)
 
 
+def test_one_address_is_enough(cluster: ProcessCluster) -> None:
+    cluster.wait_ready(LONG)
+    given = cluster.names[0]
+    with Remote(cluster.members[given]) as remote:
+        remote.wait_connected(LONG)
+        assert {(name, address) for _, name, address, _ in remote.members()} == set(cluster.members.items())
+        until(lambda: remote.status()["connections"]["open"] == 2, LONG)
+        cluster.kill(given)
+        laned = Laned(remote, "one")
+        with load(laned, Reads(laned)):
+            grows(laned)
+        laned.check()
+        cluster.restart(given)
+        cluster.wait_ready(LONG)
+
+
 def test_without_a_majority_each_question_ends_in_time(cluster: ProcessCluster, remote: Remote) -> None:
     cluster.wait_ready(LONG)
     leader = cluster.leader(LONG)
