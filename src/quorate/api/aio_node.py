@@ -40,6 +40,11 @@ class Node:
         return self._node.name
 
     @property
+    def address(self) -> str:
+        """Where others find it, as it was told at its first start."""
+        return self._node.address
+
+    @property
     def running(self) -> bool:
         """Whether it was started and has neither been stopped nor failed."""
         return self._node.running
