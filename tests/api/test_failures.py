@@ -55,7 +55,7 @@ def test_local_reads_through_a_change_of_nodes_do_not_go_back(cluster: ProcessCl
 
 def test_a_session_lives_through_an_election_and_not_without_a_majority(cluster: ProcessCluster) -> None:
     client = cluster.client()
-    with client.session(ttl=3, timeout=60) as session:
+    with client.session(ttl=6, timeout=60) as session:
         client.put("mine", b"v", session=session, timeout=60)
         killed = cluster.leader()
         cluster.kill(killed)
