@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import io
 import json
@@ -9,6 +10,7 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +39,35 @@ def start(command: Command) -> tuple[dict[str, int], str]:
     raise AssertionError(command.seen)
 
 
+@contextlib.contextmanager
+def kept_ports(folder: Path, count: int) -> Iterator[None]:
+    """A directory whose cluster has ports that nobody else is given until the end, also between two starts."""
+    with contextlib.ExitStack() as sockets:
+        ports = []
+        for _ in range(count):
+            kept = sockets.enter_context(socket.socket())  # bound and not listening, as `up` itself keeps them
+            kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            kept.bind(("127.0.0.1", 0))
+            ports.append(kept.getsockname()[1])
+        (folder / "quorate-data").mkdir()
+        note = {"format": 1, "version": "0", "ports": ports}
+        (folder / "quorate-data" / "quorate-up.json").write_text(json.dumps(note), encoding="utf-8")
+        yield
+
+
+@pytest.fixture
+def three_ports(tmp_path: Path) -> Iterator[None]:
+    with kept_ports(tmp_path, 3):
+        yield
+
+
+@pytest.fixture
+def one_port(tmp_path: Path) -> Iterator[None]:
+    with kept_ports(tmp_path, 1):
+        yield
+
+
+@pytest.mark.usefixtures("three_ports")
 def test_a_killed_leader_is_replaced_and_comes_back(tmp_path: Path) -> None:
     with Command(*UP, cwd=tmp_path) as command:
         processes, leader = start(command)
@@ -82,8 +113,9 @@ def test_people_get_lines_to_read_and_to_paste(tmp_path: Path) -> None:
         command.line("all nodes are stopped; the data stays")
 
 
+@pytest.mark.usefixtures("one_port")
 def test_a_node_that_does_not_stay_ends_the_command(tmp_path: Path) -> None:
-    with Command("up", "--nodes", "1", "--port", "0", "--json", cwd=tmp_path) as command:
+    with Command("up", "--json", cwd=tmp_path) as command:
         start(command)
         assert command.end() == 0
     identity = tmp_path / "quorate-data" / "a" / "IDENTITY"
