@@ -9,7 +9,10 @@ from pathlib import Path
 
 import pytest
 
+import quorate
 from quorate.errors import ConfigError, ConnectionLost, InvalidArgument, NoQuorum, Rejected, RequestTimeout
+from quorate.runtime.addresses import parse_address
+from quorate.runtime.joining import learn
 from quorate.runtime.membership import Manager, Membership, encode_change, member_id
 from quorate.runtime.node import NativeNode, cluster_of
 from quorate.store import commands
@@ -36,7 +39,6 @@ def joiner(cluster: Cluster, name: str, path: Path, *, listen: str | socket.sock
         None,
         {},
         join=[str(address) for _, address in cluster.nodes["a"].first_members.values()],
-        cluster=cluster_of(cluster.nodes["a"].first_members),
         data_dir=path / name,
         segment_bytes=1 << 20,
         listen=free_sockets(1)[0] if listen is None else listen,
@@ -247,6 +249,8 @@ def test_the_last_voter_stays() -> None:
             node.remove_member("a")
         with pytest.raises(Rejected, match="nobody to hand over to"):
             node.transfer_leadership()
+        with quorate.connect(f"quorate://{where(node)}") as client, pytest.raises(Rejected, match="last member"):
+            client.remove_member("a")  # the reason reaches a client far away too
 
 
 def test_leadership_goes_round(cluster: Cluster) -> None:
@@ -287,6 +291,15 @@ def test_a_name_is_looked_up_by_the_node_itself(tmp_path: Path) -> None:
     finally:
         for node in nodes:
             node.stop()
+
+
+def test_a_node_that_joins_says_whom_it_did_not_reach(tmp_path: Path) -> None:
+    (listener,) = free_sockets(1)
+    nobody = f"unix:{tmp_path}/nobody"
+    with pytest.raises(ConfigError, match="no member of the cluster to join answers"):
+        learn([parse_address(nobody)], timeout=0.2)
+    with listener, pytest.raises(ConfigError, match="has to listen"):
+        NativeNode("d", None, {}, join=[nobody], durability="memory", listen=None)
 
 
 def test_a_manager_finds_out_that_a_lost_answer_was_a_yes(cluster: Cluster, tmp_path: Path) -> None:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import ctypes
 import json
+import signal
 import sys
+import threading
 from typing import Any
 
 from quorate.config import RaftConfig
@@ -26,6 +28,35 @@ def hold_the_gil(seconds: float) -> None:
 FAULTS = Faults()
 
 
+class Load:
+    """Writes one after the other, until it is halted: how many, and what any of them came to instead."""
+
+    def __init__(self, node: NativeNode) -> None:
+        self.node = node
+        self.ending = threading.Event()
+        self.written = 0
+        self.failures: list[str] = []
+        self.thread = threading.Thread(target=self.run)
+        self.thread.start()
+
+    def run(self) -> None:
+        while not self.ending.is_set():
+            try:
+                self.node.execute(commands.increment("counter"), timeout=30.0)
+            except QuorateError as error:  # noqa: PERF203
+                self.failures.append(repr(error))
+            else:
+                self.written += 1
+
+    def halt(self) -> list[Any]:
+        self.ending.set()
+        self.thread.join()
+        return [self.written, self.failures]
+
+
+loads: list[Load] = []
+
+
 def obey(node: NativeNode, order: list[Any]) -> Any:
     what, *rest = order
     if what == "put":
@@ -33,6 +64,13 @@ def obey(node: NativeNode, order: list[Any]) -> Any:
     if what == "content":
         node.barrier()
         return {each.key.decode(): each.value.decode() for each in node.reader.range()[0]}
+    if what == "load":
+        loads.append(Load(node))
+        return True
+    if what == "written":
+        return loads[-1].written
+    if what == "halt":
+        return loads.pop().halt()
     if what == "hold":
         hold_the_gil(rest[0])
         return True
@@ -53,7 +91,12 @@ def obey(node: NativeNode, order: list[Any]) -> Any:
     return node.status()
 
 
+def end(*_: object) -> None:
+    raise SystemExit(0)
+
+
 def main() -> None:
+    signal.signal(signal.SIGTERM, end)
     name, id, members, data_dir, *more = sys.argv[1:]
     table = {each[0]: (each[1], each[2]) for each in json.loads(members)}
     settings = {

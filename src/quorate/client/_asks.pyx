@@ -33,10 +33,12 @@ from quorate.runtime._structs cimport (
     OUTCOME_CONNECTION_LOST,
     OUTCOME_DONE,
     OUTCOME_EXPIRED,
+    OUTCOME_MALFORMED,
     OUTCOME_NO_LEADER,
     OUTCOME_NOT_LEADER,
     OUTCOME_OVERLOADED,
     OUTCOME_PENDING,
+    OUTCOME_REJECTED,
     OUTCOME_REPLACED,
     OUTCOME_STOPPED_AFTER,
     OUTCOME_STOPPED_BEFORE,
@@ -411,7 +413,9 @@ cdef int ask_answered(Engine *it, uint32_t slot, const frame *found, uint64_t no
         return park(it, number)
     if outcome == OUTCOME_PENDING or outcome == OUTCOME_STOPPED_AFTER or outcome == OUTCOME_UNREACHABLE:
         outcome = OUTCOME_CONNECTION_LOST  # the node's own affair: what is known is that the outcome is not
-    return finish(it, number, outcome, index, NULL)
+    if found.length > ANSWER_HEAD and ask.request != NULL and (outcome == OUTCOME_REJECTED or outcome == OUTCOME_MALFORMED):
+        result = buffer_from(at + ANSWER_HEAD, found.length - ANSWER_HEAD)  # why, in words
+    return finish(it, number, outcome, index, result)
 
 
 cdef int asks_lost(Engine *it, uint32_t slot, uint64_t now) except -1 nogil:

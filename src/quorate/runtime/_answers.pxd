@@ -16,5 +16,6 @@ cdef int reads_answered(Loop *it, Update *update) except -1 nogil
 cdef int requests_overtaken(Loop *it) except -1 nogil
 cdef int apply_entries(Loop *it, Update *update) except -1 nogil
 cdef int batch_refused(Loop *it, uint64_t id, uint8_t outcome) except -1 nogil
-cdef int forwarded_lost(Loop *it) except -1 nogil
+cdef int forwarded_doubted(Loop *it) except -1 nogil
+cdef int forwarded_lost(Loop *it, uint64_t leader, bint proven) except -1 nogil
 cdef void requests_stopped(Loop *it) noexcept nogil

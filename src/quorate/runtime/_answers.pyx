@@ -5,7 +5,8 @@
 Requests that wait at the same moment go into the core together, as one event: many proposals cost one message to each
 follower and one write. A proposal is answered when the very entry, index and term, is applied on this node, whoever leads.
 If another entry is committed at its index, then its own can never be (Log Matching, Raft §5.3): that proves that it did not
-happen. What was forwarded, and the leader lost before it said where it put it, is not known.
+happen. What was forwarded, and the leader lost before it said where it put it, is not known; a leader that stops says behind its
+last answer that it took nothing else in.
 """
 
 from cython.operator cimport dereference, postincrement
@@ -63,6 +64,8 @@ cdef enum:
     BACKLOG_MAX = 64        # writes that the log has not taken: more would only wait
     RESULT_NUMBER = 10      # where an encoded result has its number
     RESULT_HEAD = 18
+
+cdef uint64_t DOUBT = 1000000  # microseconds that an old leader's answer is waited for
 
 
 cdef void answer(Loop *it, Request *request, uint8_t outcome, uint64_t index) noexcept nogil:
@@ -195,15 +198,18 @@ cdef int take_requests(Loop *it, step_function step) except -1 nogil:
 
 
 cdef uint64_t requests_deadline(Loop *it) noexcept nogil:
-    """When the oldest batch has nobody left who waits for it, or a proposal may have."""
+    """When the oldest batch has nobody left who waits for it, or a proposal may have, or an old leader had its time."""
+    cdef uint64_t due = min(it.waiting_expiry, it.doubt_until) if it.doubt_until else it.waiting_expiry
     if it.batches.empty():
-        return it.waiting_expiry
-    return min(it.waiting_expiry, dereference(it.batches.begin()).second.expires_at)
+        return due
+    return min(due, dereference(it.batches.begin()).second.expires_at)
 
 
 cdef int requests_expire(Loop *it, uint64_t now) except -1 nogil:
     """Forgets batches that were handed on and whose askers have all given up."""
     cdef batch_iterator at
+    if it.doubt_until and it.doubt_until <= now:
+        doubts_end(it)
     while not it.batches.empty():
         at = it.batches.begin()
         if dereference(at).second.expires_at > now:
@@ -311,18 +317,43 @@ cdef int proposals_placed(Loop *it, Update *update) except -1 nogil:
         elif status == FORWARDED:
             found = it.batches.find(update.proposals[i].id)
             if found != it.batches.end():
-                dereference(found).second.forwarded = True
+                dereference(found).second.forwarded = it.core.leader
         else:
             batch_refused(it, update.proposals[i].id, outcome_of(status))
     return 0
 
 
-cdef int forwarded_lost(Loop *it) except -1 nogil:
-    """The leader that was asked is gone, or another one leads: what it did not answer is not known."""
+cdef int forwarded_doubted(Loop *it) except -1 nogil:
+    """Another one leads. Who was asked before answers what it took in, and says that it is none for the rest: for a while."""
     cdef batch_iterator at = it.batches.begin()
     sessions_lost(it)
     while at != it.batches.end():
-        if dereference(at).second.forwarded:
+        if dereference(at).second.forwarded and not dereference(at).second.doubted:
+            dereference(at).second.doubted = True
+            it.doubt_until = clock_microseconds() + DOUBT
+        postincrement(at)
+    return 0
+
+
+cdef int forwarded_lost(Loop *it, uint64_t leader, bint proven) except -1 nogil:
+    """Who was asked is gone: what it did not answer is not known, unless it said that it took nothing else in."""
+    cdef batch_iterator at = it.batches.begin()
+    if leader == it.leader:
+        sessions_lost(it)
+    while at != it.batches.end():
+        if dereference(at).second.forwarded == leader:
+            answer_all(it, &dereference(at).second, OUTCOME_NO_LEADER if proven else OUTCOME_CONNECTION_LOST, 0)
+            it.batches.erase(postincrement(at))
+        else:
+            postincrement(at)
+    return 0
+
+
+cdef int doubts_end(Loop *it) except -1 nogil:
+    cdef batch_iterator at = it.batches.begin()
+    it.doubt_until = 0
+    while at != it.batches.end():
+        if dereference(at).second.doubted:
             answer_all(it, &dereference(at).second, OUTCOME_CONNECTION_LOST, 0)
             it.batches.erase(postincrement(at))
         else:

@@ -23,6 +23,7 @@ from quorate.raft._types cimport (
     DISK_STALLED,
     ENTRY_COMMAND,
     FORWARD_PROPOSAL,
+    FORWARD_PROPOSAL_RESPONSE,
     FORWARDED,
     INSTALL_SNAPSHOT,
     LEADER,
@@ -78,7 +79,7 @@ from quorate.runtime._snapshots cimport (
     snapshots_turn,
 )
 from quorate.runtime._structs cimport *
-from quorate.runtime._wire cimport KIND_RENEW, KIND_RENEWED
+from quorate.runtime._wire cimport KIND_GOODBYE, KIND_RENEW, KIND_RENEWED
 from quorate.store._state cimport StoreState
 
 from quorate.errors import InvariantBroken, NodeFailed
@@ -170,6 +171,8 @@ cdef int send_all(Loop *it, vector[Message] *messages) except -1 nogil:
             snapshots_send(it, &messages[0][i])  # once its bytes are read
             continue
         sent = peers_send(&it.peers, &messages[0][i], now)
+        if sent != PEERS_QUEUED and messages[0][i].type == FORWARD_PROPOSAL_RESPONSE:
+            answer_lost(&it.peers, messages[0][i].receiver)
         if sent != PEERS_QUEUED and messages[0][i].type == FORWARD_PROPOSAL:
             # It never left this process, which proves that nothing was appended.
             batch_refused(it, messages[0][i].id, OUTCOME_OVERLOADED if sent == PEERS_FULL else OUTCOME_NO_LEADER)
@@ -187,8 +190,7 @@ cdef int office_changed(Loop *it, const Update *update) except -1 nogil:
     it.leader = update.leader
     it.term = update.term
     if leader_changed:
-        # Whether the old leader appended what we forwarded is not known any more.
-        forwarded_lost(it)
+        forwarded_doubted(it)
         lanes_connected(<Lanes *>it.lanes, it.leader != 0, clock_microseconds())
         notice(<Notices *>it.notices, NOTICE_STATE, ENGINE_CONNECTED if it.leader else ENGINE_SUSPENDED, 0)
         notice(<Notices *>it.notices, NOTICE_LEADER, it.leader, it.term)
@@ -237,6 +239,10 @@ cdef int frame_from(Loop *it, uint32_t slot) except -1 nogil:
     """A frame of a member that is no message of the protocol: 0 if nobody here understands it."""
     cdef uint64_t peer = it.peers.connections[slot].peer
     cdef uint8_t kind = it.peers.other_kind
+    if kind == KIND_GOODBYE:
+        forwarded_lost(it, peer, True)
+        members_lost(it, peer, True)
+        return 1
     if kind == KIND_RENEW or kind == KIND_RENEWED:
         return sessions_frame(it, peer, kind, it.peers.other, it.peers.other_length) == 0
     return members_frame(it, peer, kind, it.peers.other, it.peers.other_length, step)
@@ -272,14 +278,14 @@ cdef int tell_of_connections(Loop *it) except -1 nogil:
     cdef bint leader_gone = False
     for i in range(it.peers.gone.size()):
         leader_gone = leader_gone or it.peers.gone[i] == it.leader
+        forwarded_lost(it, it.peers.gone[i], False)
         members_lost(it, it.peers.gone[i], False)
     it.peers.gone.clear()
     for i in range(it.peers.members.size()):
         if it.peers.members[i].cut:
             it.peers.members[i].cut = False
+            forwarded_lost(it, it.peers.members[i].id, False)
             members_lost(it, it.peers.members[i].id, False)
-            if it.peers.members[i].id == it.leader:
-                forwarded_lost(it)
         if it.peers.members[i].lost:
             it.peers.members[i].lost = False
             if it.role == LEADER:
@@ -287,7 +293,6 @@ cdef int tell_of_connections(Loop *it) except -1 nogil:
                 event.id = it.peers.members[i].id
                 step(it, &event)
     if leader_gone and it.leader and it.role != LEADER:
-        forwarded_lost(it)
         event.type = LEADER_CONNECTION_CLOSED
         event.id = 0
         step(it, &event)
@@ -454,6 +459,10 @@ cdef int live(Loop *it) except -1 nogil:
     snapshots_begin(it, step)
     while not flag_get(&it.stopping):
         turn(it)
+    # What this node was asked and has not answered it never took in; unless an answer waits for the disk.
+    if it.held.empty():
+        members_goodbye(it)
+        peers_flush(&it.peers, clock_microseconds())
     return 0
 
 

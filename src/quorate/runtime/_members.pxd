@@ -21,4 +21,6 @@ cdef int members_tick(Loop *it, uint64_t now, step_function step) except -1 nogi
 cdef uint64_t members_deadline(Loop *it) noexcept nogil
 # The connection to a member, or from it, is gone: what it was asked has no answer.
 cdef int members_lost(Loop *it, uint64_t peer, bint proven) except -1 nogil
+# At the end, before the connections are closed.
+cdef int members_goodbye(Loop *it) except -1 nogil
 cdef void members_stopped(Loop *it) noexcept nogil

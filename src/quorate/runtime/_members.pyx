@@ -47,7 +47,7 @@ from quorate.raft._types cimport (
     buffer_from,
 )
 from quorate.runtime._members cimport *
-from quorate.runtime._peers cimport PEERS_QUEUED, peer_of, peers_drop, peers_frame, peers_put, take_refusal
+from quorate.runtime._peers cimport PEERS_QUEUED, answer_lost, peer_of, peers_drop, peers_frame, peers_put, take_refusal
 from quorate.runtime._completions cimport request_release
 from quorate.runtime._requests cimport loop_answer, outcome_of, request_answer, request_new
 from quorate.runtime._structs cimport *
@@ -341,7 +341,8 @@ cdef int send_answers(Loop *it) except -1 nogil:
         put64(&payload, at.leader)
         if at.result != NULL:
             payload.append(<const char *>at.result.bytes, at.result.length)
-        peers_frame(&it.peers, at.tag, KIND_ANSWER, <const uint8_t *>payload.data(), payload.size())
+        if peers_frame(&it.peers, at.tag, KIND_ANSWER, <const uint8_t *>payload.data(), payload.size()) != PEERS_QUEUED:
+            answer_lost(&it.peers, at.tag)
         request_release(at)
         at = next
     return 0
@@ -801,6 +802,17 @@ cdef uint64_t members_deadline(Loop *it) noexcept nogil:
     if not it.members.managed.empty():
         due = min(due, it.core.now + TICK)
     return due
+
+
+cdef int members_goodbye(Loop *it) except -1 nogil:
+    """To all others, when this node stops: behind the last answer, so that what has none was never taken in."""
+    cdef size_t i
+    if not it.members.managed.empty():
+        return 0  # a change that is under way has not been answered
+    for i in range(it.peers.members.size()):
+        if not it.peers.members[i].answers_lost:
+            peers_frame(&it.peers, it.peers.members[i].id, KIND_GOODBYE, NULL, 0)
+    return 0
 
 
 cdef void members_stopped(Loop *it) noexcept nogil:

@@ -33,6 +33,8 @@ cdef int peers_next(Peers *it, uint32_t slot, uint64_t now, Message *message) ex
 cdef int peers_send(Peers *it, const Message *message, uint64_t now) except -1 nogil
 # Queues a frame of another kind than the protocol's: PEERS_QUEUED, or why it was dropped.
 cdef int peers_frame(Peers *it, uint64_t to, uint8_t kind, const uint8_t *payload, size_t length) except -1 nogil
+# An answer that somebody waits for was not queued: no goodbye to it can prove anything any more.
+cdef void answer_lost(Peers *it, uint64_t to) noexcept nogil
 # Closes a connection whose frame made no sense.
 cdef int peers_damaged(Peers *it, uint32_t slot, uint64_t now) except -1 nogil
 # Somebody is a member, bound to an incarnation or to none (0), and may be found at these addresses, tried in turn.

@@ -685,12 +685,19 @@ cdef int peers_frame(Peers *it, uint64_t to, uint8_t kind, const uint8_t *payloa
     if start - connection.sent > OUTPUT_MAX:
         return PEERS_FULL
     connection.out.resize(start + FRAME_HEADER + length)
-    memcpy(connection.out.data() + start + FRAME_HEADER, payload, length)
+    if length:
+        memcpy(connection.out.data() + start + FRAME_HEADER, payload, length)
     part.bytes = payload
     part.length = length
     frame_encode(connection.out.data() + start, kind, 0, &part, 1)
     queue_slot(it, peer.outgoing)
     return PEERS_QUEUED
+
+
+cdef void answer_lost(Peers *it, uint64_t to) noexcept nogil:
+    cdef Peer *peer = peer_of(it, to)
+    if peer != NULL:
+        peer.answers_lost = True
 
 
 cdef int peers_damaged(Peers *it, uint32_t slot, uint64_t now) except -1 nogil:

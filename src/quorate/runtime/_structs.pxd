@@ -219,6 +219,7 @@ cdef extern from "quorate/runtime/completions.hpp" namespace "quorate" nogil:
         size_t tried
         cbool cut
         cbool lost
+        cbool answers_lost
         Peer()
 
     const int COUNT_ACCEPTED
@@ -330,7 +331,8 @@ cdef extern from "quorate/runtime/completions.hpp" namespace "quorate" nogil:
         vector[Request *] requests
         uint64_t expires_at
         cbool read
-        cbool forwarded
+        uint64_t forwarded
+        cbool doubted
         cbool reserve
         Batch()
 
@@ -591,6 +593,7 @@ cdef extern from "quorate/runtime/completions.hpp" namespace "quorate" nogil:
         uint64_t next_id
         uint64_t pending
         ordered_map[uint64_t, Batch] batches
+        uint64_t doubt_until
         multimap[uint64_t, Waiting] waiting
         uint64_t waiting_expiry
         void *lanes

@@ -95,12 +95,13 @@ def ask_one(address: Address, seconds: float = ASK_SECONDS) -> Welcome:
     """What one node says. Raises ConfigError or OSError."""
     deadline = time.monotonic() + seconds
     if address.path is not None:
-        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        connection.settimeout(seconds)
-        connection.connect(address.path)
+        made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     else:
-        connection = socket.create_connection((address.host, address.port), timeout=seconds)
-    with connection:
+        made = socket.create_connection((address.host, address.port), timeout=seconds)
+    with made as connection:
+        if address.path is not None:
+            connection.settimeout(seconds)
+            connection.connect(address.path)
         hello = bytes([VERSION]) + bytes(16) + secrets.token_bytes(16) + bytes(12) + b"\x07joining"
         connection.sendall(_frame(KIND_CLIENT, hello))
         kind, payload = _read(connection, deadline)

@@ -51,6 +51,7 @@ struct Peer {
 
     bool cut = false;           /* the connection to it ended, and the loop has not looked yet */
     bool lost = false;          /* messages to it were lost, and the core has not been told */
+    bool answers_lost = false;  /* an answer to it was lost once, so that no goodbye can prove anything */
 };
 
 enum Counter {
@@ -199,7 +200,8 @@ struct Batch {
     std::vector<Request *> requests;
     uint64_t expires_at = 0;
     bool read = false;
-    bool forwarded = false;     /* the leader was asked, and its answer is awaited */
+    uint64_t forwarded = 0;     /* the leader that was asked, and whose answer is awaited */
+    bool doubted = false;       /* it leads no more; its answer may still come */
     bool reserve = false;       /* all of it gives back, so that the reserve is for it */
 };
 
@@ -302,6 +304,7 @@ struct Loop {
     uint64_t next_id = 1;
     uint64_t pending = 0;
     std::map<uint64_t, Batch> batches;
+    uint64_t doubt_until = 0;   /* then what is doubted counts as not known; 0: nothing is */
     std::multimap<uint64_t, Waiting> waiting; /* by index */
     uint64_t waiting_expiry = UINT64_MAX;     /* none of them expires before */
     void *lanes = nullptr;      /* a Lanes: lanes.hpp */
