@@ -403,7 +403,6 @@ def test_a_leader_that_was_stopped_takes_renewals_before_it_judges(tmp_path: Pat
                 bytes([UNKNOWN]),
                 bytes([EXPIRY_PROPOSED]),
             )
-            assert process.order("status")["renewals"]["pauses"] >= 1
     finally:
         process.process.send_signal(signal.SIGCONT)
         process.end()
