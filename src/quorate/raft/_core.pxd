@@ -8,6 +8,7 @@ cdef enum Quantity:
     MATCH = 0
     ROUND = 1
     CONTACT = 2
+    ROOM = 3
 
 cdef enum Tally:
     TALLY_OPEN = 0

@@ -98,6 +98,8 @@ cdef uint64_t own_value(Core *core, Quantity quantity) noexcept nogil:
         if QUORATE_MUTATION(core, LEADER_COUNTS_UNPERSISTED):
             return core.log.last_index
         return core.persisted_index
+    if quantity == ROOM:
+        return 0 if core.disk_full else 1
     return core.round if quantity == ROUND else core.now
 
 
@@ -120,6 +122,8 @@ cdef uint64_t majority_of(Core *core, const vector[uint64_t] *voters, Quantity q
                 value = peer.match_index
             elif quantity == ROUND:
                 value = peer.acked_round
+            elif quantity == ROOM:
+                value = 0 if peer.full else 1
             else:
                 value = peer.last_response
         j = count

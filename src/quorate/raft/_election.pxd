@@ -16,4 +16,4 @@ cdef int on_vote_durable(Core *core, Update *update) except -1 nogil
 cdef int on_campaign(Core *core, Update *update) except -1 nogil
 cdef int on_forget_leader(Core *core, Update *update) except -1 nogil
 cdef int on_leader_connection_closed(Core *core, Update *update) except -1 nogil
-cdef int on_disk_stalled(Core *core, Update *update, bint stalled) except -1 nogil
+cdef int on_disk_stalled(Core *core, Update *update, int mode) except -1 nogil

@@ -6,7 +6,9 @@ Pre-votes find out whether an election could be won before the term is raised. C
 step down, and makes voters that hear a leader refuse others. Knows nothing of what is replicated, but for how new a log is.
 """
 
+from cython.operator cimport dereference, postincrement
 from libc.stdint cimport uint64_t
+from libcpp.map cimport map as ordered_map
 
 from quorate.raft._configuration cimport incarnation_of, is_voter
 from quorate.raft._core cimport (
@@ -54,6 +56,7 @@ from quorate.raft._types cimport (
     REJECT_EVENT,
     REJECT_INCARNATION,
     REJECT_STALE,
+    REPLICATE,
     REQUEST_VOTE,
     REQUEST_VOTE_RESPONSE,
     TRANSFERRING,
@@ -69,11 +72,17 @@ from quorate.raft._types cimport (
 )
 
 
+cdef enum:
+    HANDOVER_TIMEOUTS = 10  # election timeouts between two attempts of a full leader to find somebody with room
+
+
 # Campaigns
 
 cdef bint may_campaign(Core *core) noexcept nogil:
     """Electors that can write and are not in the middle of taking a snapshot in."""
-    return is_elector(core) and not core.incoming.done and not disk_is_slow(core) and not core.aside
+    if core.disk_full or core.aside:
+        return False
+    return is_elector(core) and not core.incoming.done and not disk_is_slow(core)
 
 
 cdef int ask_votes(Core *core, Update *update, uint64_t voter, uint64_t term, bint pre_vote, bint transfer) except -1 nogil:
@@ -289,6 +298,8 @@ cdef int lead_on(Core *core, Update *update) except -1 nogil:
     if core.transfer_target and core.now >= core.transfer_deadline:
         core.transfer_target = 0  # it did not come to it; proposals are taken again
         core.transfer_sent = False
+    if core.disk_full and core.now >= core.next_handover:
+        seek_room(core, update)
     if core.now >= core.heartbeat_deadline:
         send_round(core, update)
     return 0
@@ -342,11 +353,41 @@ cdef int on_forget_leader(Core *core, Update *update) except -1 nogil:
     return 0
 
 
-cdef int on_disk_stalled(Core *core, Update *update, bint stalled) except -1 nogil:
-    core.disk_stalled = stalled
-    if stalled and core.role != FOLLOWER:
+cdef int on_disk_stalled(Core *core, Update *update, int mode) except -1 nogil:
+    core.disk_stalled = mode == 1
+    core.disk_full = mode == 2
+    if core.disk_stalled and core.role != FOLLOWER:
         return become_follower(core, update, core.current_term, 0)
+    if core.disk_full and core.role == LEADER:
+        return seek_room(core, update)
     return 0
+
+
+cdef int seek_room(Core *core, Update *update) except -1 nogil:
+    """A leader whose disk is full hands its office to the voter that is furthest and has room. If there is none it goes on:
+
+    nobody else could do better, and what frees something is still taken in.
+    """
+    cdef ordered_map[uint64_t, Progress].iterator at = core.progress.begin()
+    cdef Progress *peer
+    cdef uint64_t best = 0, match = 0
+    core.next_handover = core.now + HANDOVER_TIMEOUTS * core.settings.election_timeout_max
+    while at != core.progress.end():
+        peer = &dereference(at).second
+        if (
+            peer.mode == REPLICATE and not peer.full and is_voter(configuration_of(core), dereference(at).first)
+            and core.now - peer.last_response <= core.settings.election_timeout_max
+            and (best == 0 or peer.match_index > match)
+        ):
+            best = dereference(at).first
+            match = peer.match_index
+        postincrement(at)
+    if best == 0 or core.transfer_target:
+        return 0
+    core.transfer_target = best
+    core.transfer_sent = False
+    core.transfer_deadline = core.now + core.settings.election_timeout_max
+    return hand_over(core, update)
 
 
 # Transfer

@@ -96,14 +96,16 @@ cdef class Propose(Event):
     """A client wants ``data`` in the log: bytes for one entry, or a list of bytes for one entry each.
 
     The outcome is in ``Update.proposals`` under ``id``; several entries lie one behind the other from its ``index`` on.
+    ``frees`` says that it only gives something back, so that it is taken in while disks are full.
     """
 
     fields = ("data", "id")
 
-    def __init__(self, data, uint64_t id=0, *, uint64_t now):
+    def __init__(self, data, uint64_t id=0, *, frees=False, uint64_t now):
         self.native.type = PROPOSE
         self.native.now = now
         self.native.id = id
+        self.native.mode = 1 if frees else 0
         fill_entries(data if isinstance(data, (list, tuple)) else (data,), &self.native.entries)
         if self.native.entries.empty():
             raise InvalidArgument("a proposal has at least one entry")
@@ -115,6 +117,10 @@ cdef class Propose(Event):
     @property
     def id(self):
         return self.native.id
+
+    @property
+    def frees(self):
+        return self.native.mode == 1
 
 
 @cython.final
@@ -366,15 +372,23 @@ cdef class LeaderConnectionClosed(Event):
 
 @cython.final
 cdef class DiskStalled(Event):
-    """The disk does not answer (``stalled``), or does again. A stalled node neither leads nor campaigns."""
+    """The disk does not answer (``stalled``), has no room (``full``), or is well again.
 
-    fields = ("stalled",)
+    A stalled node neither leads nor campaigns. A full one does not campaign; as leader it hands over to a voter that has
+    room, and until there is one it takes in only proposals that free something.
+    """
 
-    def __init__(self, stalled=True, *, uint64_t now):
+    fields = ("stalled", "full")
+
+    def __init__(self, stalled=None, *, full=False, uint64_t now):
         self.native.type = DISK_STALLED
         self.native.now = now
-        self.native.mode = 1 if stalled else 0
+        self.native.mode = 2 if full else 1 if stalled is None or stalled else 0
 
     @property
     def stalled(self):
         return self.native.mode == 1
+
+    @property
+    def full(self):
+        return self.native.mode == 2

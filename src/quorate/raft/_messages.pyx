@@ -54,7 +54,7 @@ cdef enum:
 
 STATUS_NAMES = (
     "accepted", "forwarded", "no_leader", "not_leader", "overloaded", "transferring", "change_in_flight",
-    "no_commit_in_term", "invalid", "disk_stalled", "not_voter", "leader_changed",
+    "no_commit_in_term", "invalid", "disk_stalled", "not_voter", "leader_changed", "no_room",
 )  # fmt: skip
 
 TYPE_NAMES = (

@@ -36,6 +36,7 @@ from quorate.raft._reads cimport reads_after_first_commit, rounds_confirmed
 from quorate.raft._roles cimport become_follower, heard_leader
 from quorate.raft._snapshots cimport send_chunk, start_snapshot
 from quorate.raft._types cimport (
+    ACCEPTED,
     APPEND_ENTRIES,
     APPEND_ENTRIES_RESPONSE,
     APPEND_WITHOUT_PREV_CHECK,
@@ -47,6 +48,7 @@ from quorate.raft._types cimport (
     JOINT_LEAVE,
     LEADER,
     MESSAGE_ENTRIES_MAX,
+    NO_ROOM,
     PERSISTED_BY_INDEX_ALONE,
     PROBE,
     QUORATE_MUTATION,
@@ -362,6 +364,7 @@ cdef int on_heartbeat(Core *core, Update *update, const Message *message) except
         core.commit_index = message.commit
     made = send(core, update, HEARTBEAT_RESPONSE, message.sender, False)
     made.round = message.round
+    made.status = NO_ROOM if core.disk_full else ACCEPTED
     return 0
 
 
@@ -465,6 +468,7 @@ cdef int on_heartbeat_response(Core *core, Update *update, const Message *messag
         core.rejected[REJECT_SENDER] += 1
         return 0
     answered(core, update, peer, message.round)
+    peer.full = message.status == NO_ROOM
     peer.paused = False
     if peer.mode == SNAPSHOT:
         # A chunk or its answer was lost, or the transfer waited for the peer to come back.

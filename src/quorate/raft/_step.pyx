@@ -18,11 +18,13 @@ from quorate.raft._configuration cimport (
     is_member,
 )
 from quorate.raft._core cimport (
+    ROOM,
     answer_proposal,
     append_own,
     configuration_of,
     disk_is_slow,
     finish,
+    majority_value,
     send,
     vote_promised,
 )
@@ -94,6 +96,7 @@ from quorate.raft._types cimport (
     MESSAGE_TYPES,
     NO_COMMIT_IN_TERM,
     NO_LEADER,
+    NO_ROOM,
     NOT_LEADER,
     OVERLOADED,
     PERSISTED,
@@ -346,6 +349,8 @@ cdef uint8_t why_not(Core *core, const vector[EntryRef] *entries) noexcept nogil
         return TRANSFERRING
     if disk_is_slow(core):
         return STALLED
+    if not core.reserve and majority_value(core, ROOM) == 0:
+        return NO_ROOM  # a majority could not keep it
     for i in range(entries.size()):
         size += entries[0][i].length
     if core.reserve:
@@ -483,7 +488,7 @@ cdef int dispatch(Core *core, const Event *event, Update *update) except -1 nogi
     if type == LEADER_CONNECTION_CLOSED:
         return on_leader_connection_closed(core, update)
     if type == DISK_STALLED:
-        return on_disk_stalled(core, update, event.mode == 1)
+        return on_disk_stalled(core, update, event.mode)
     core.rejected[REJECT_EVENT] += 1
     return 0
 

@@ -175,6 +175,7 @@ cdef extern from "quorate/raft/structs.hpp" namespace "quorate" nogil:
     const uint8_t STALLED
     const uint8_t NOT_VOTER
     const uint8_t LEADER_CHANGED
+    const uint8_t NO_ROOM
     const uint8_t STATUSES
 
     cdef cppclass HardState:
@@ -263,6 +264,7 @@ cdef extern from "quorate/raft/structs.hpp" namespace "quorate" nogil:
         uint8_t mode
         bool paused
         bool learner
+        bool full
         deque[Flight] flights
         uint64_t flight_bytes
         uint64_t acked_round
@@ -369,6 +371,8 @@ cdef extern from "quorate/raft/structs.hpp" namespace "quorate" nogil:
         bool leader_suspect
         bool disk_stalled
         bool aside
+        bool disk_full
+        uint64_t next_handover
         bool campaign_transfer
         uint64_t transfer_campaign_until
         vector[pair[uint64_t, bool]] votes

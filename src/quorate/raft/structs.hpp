@@ -114,8 +114,8 @@ struct Change {
 
 struct Event {
     uint8_t type = 0;
-    uint8_t mode = 0;            /* ProposeChange: a JointMode; DiskStalled: 1 if stalled; ReadIndex: 1 if a lease will not do;
-                                    Propose, and Receive of a forwarded proposal: 1 if the reserve is for it */
+    uint8_t mode = 0;            /* ProposeChange: a JointMode; DiskStalled: 1 if stalled, 2 if full; ReadIndex: 1 if a lease
+                                    will not do; Propose, and Receive of a forwarded proposal: 1 if the reserve is for it */
     uint64_t now = 0;
     uint64_t id = 0;             /* of the request, or the target or peer */
     uint64_t ticket = 0, index = 0, term = 0, size = 0, digest = 0;
@@ -138,6 +138,7 @@ enum Status : uint8_t {
     STALLED,
     NOT_VOTER,
     LEADER_CHANGED,
+    NO_ROOM, /* disks are full: only what frees something is taken in */
     STATUSES
 };
 
@@ -217,6 +218,7 @@ struct Progress {
     uint8_t mode = PROBE;
     bool paused = false;            /* probe: one message is out and no answer came */
     bool learner = false;
+    bool full = false;              /* its disk has no room, as it said last */
     std::deque<Flight> flights;     /* replicate: at most max_inflight_messages and max_inflight_bytes */
     uint64_t flight_bytes = 0;
     uint64_t acked_round = 0;       /* newest quorum round answered in this term */
@@ -311,6 +313,8 @@ struct Core {
     bool leader_suspect = false;    /* its connection closed, or we were told to forget it */
     bool disk_stalled = false;
     bool aside = false;             /* set between steps: we were told that we are no member any more, and do not campaign */
+    bool disk_full = false;         /* there is room for what is vital, and for what frees something */
+    uint64_t next_handover = 0;     /* leader with a full disk: when to look again for somebody who has room */
     bool campaign_transfer = false; /* the coming campaign was ordered by the leader */
     uint64_t transfer_campaign_until = 0;
 

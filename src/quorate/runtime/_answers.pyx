@@ -117,9 +117,6 @@ cdef int take_one(Loop *it, Request *request, Gathered *into, step_function step
             into.reads.requests.push_back(request)
             into.reads.expires_at = max(into.reads.expires_at, request.expires_at)
         return 0
-    if it.disk_full:
-        answer(it, request, OUTCOME_DISK_FULL, 0)
-        return 0
     if into.proposals.requests.size() >= BATCH_REQUESTS or (into.bytes and into.bytes + request.command.length > BATCH_BYTES):
         begin_batch(it, into.proposals, into.propose, step)
         into.bytes = 0
@@ -241,8 +238,8 @@ cdef int waiting_expire(Loop *it, uint64_t now) except -1 nogil:
 
 
 cdef int split_off(Loop *it, Batch *batch) except -1 nogil:
-    """Of a batch that was refused as too much: what gives back goes once more, from the reserve. Behind whatever stood
-    before it in the batch, which is answered first and did not happen."""
+    """Of a batch that was refused as too much, or for want of room on disk: what gives back goes once more, from the
+    reserve. Behind whatever stood before it in the batch, which is answered first and did not happen."""
     cdef Event event
     cdef Batch again, rest
     cdef entry made
@@ -275,7 +272,10 @@ cdef int split_off(Loop *it, Batch *batch) except -1 nogil:
 cdef int batch_refused(Loop *it, uint64_t id, uint8_t outcome) except -1 nogil:
     cdef batch_iterator found = it.batches.find(id)
     if found != it.batches.end():
-        if outcome == OUTCOME_OVERLOADED and not dereference(found).second.reserve and not dereference(found).second.read:
+        if (
+            outcome in (OUTCOME_OVERLOADED, OUTCOME_DISK_FULL)
+            and not dereference(found).second.reserve and not dereference(found).second.read
+        ):
             split_off(it, &dereference(found).second)
         answer_all(it, &dereference(found).second, outcome, 0)
         it.batches.erase(found)

@@ -131,8 +131,9 @@ cdef int disk_push(Loop *it) except -1 nogil:
         what.entries = <const log_entry *>(front.entries.data() + front.taken)
         what.count = count
         what.first_index = front.first_index + front.taken
-        # What makes the log shorter is written with the last room there is.
-        what.essential = front.base_kind != SUBMIT_NOTHING
+        # The core takes in nothing that grows while a majority is full. What it gives out is written as long as there is
+        # room: what was on its way, deletes and releases, what others lead to here.
+        what.essential = True
         answer = wal_submit(wal, &what, &ticket)
         if answer == WAL_BUSY or answer == WAL_FULL:
             return 0

@@ -266,7 +266,7 @@ cdef int disk_reported(Loop *it) except -1 nogil:
         step(it, &event)
     if durable.full_changed:
         event.type = DISK_STALLED
-        event.mode = 1 if it.disk_full else 0
+        event.mode = 2 if it.disk_full else 0
         step(it, &event)
     return 0
 

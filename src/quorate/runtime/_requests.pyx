@@ -14,7 +14,16 @@ from cpython.exc cimport PyErr_CheckSignals
 from libc.stddef cimport size_t
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
-from quorate.raft._types cimport LEADER_CHANGED, NO_LEADER, NOT_LEADER, OVERLOADED, STALLED, TRANSFERRING, buffer
+from quorate.raft._types cimport (
+    LEADER_CHANGED,
+    NO_LEADER,
+    NO_ROOM,
+    NOT_LEADER,
+    OVERLOADED,
+    STALLED,
+    TRANSFERRING,
+    buffer,
+)
 from quorate.runtime._completions cimport Asked, request_finish, request_release
 from quorate.runtime._requests cimport *
 from quorate.runtime._structs cimport *
@@ -55,6 +64,8 @@ cdef uint8_t outcome_of(uint8_t status) noexcept nogil:
         return OUTCOME_TRANSFERRING
     if status == STALLED:
         return OUTCOME_STALLED
+    if status == NO_ROOM:
+        return OUTCOME_DISK_FULL
     return OUTCOME_REFUSED
 
 

@@ -302,6 +302,8 @@ cdef int own_sealed(Loop *it, SnapshotJob *job, step_function step) except -1 no
     own.own = PROGRESS_NONE
     own.pause = 0
     own.since -= own.since_before
+    if it.disk_full:
+        own.retry_at = clock_microseconds() + PAUSE_FIRST  # not after each entry, if this one was no help
     keep_newest(it, job)
     pthread_mutex_lock(&it.lock)
     own.figures.made += 1
@@ -595,7 +597,10 @@ cdef int snapshots_turn(Loop *it, step_function step) except -1 nogil:
         give_up(own)  # the log caught up by itself
     if own.base_due:
         submit_base(it)
-    if own.own == PROGRESS_NONE and own.log_bytes and own.since >= max(own.log_bytes, own.size):
+    # A full disk is a reason of its own: a shorter log may give it a segment.
+    if own.own == PROGRESS_NONE and own.log_bytes and (
+        own.since >= max(own.log_bytes, own.size) or (it.disk_full and own.since)
+    ):
         now = clock_microseconds()
         if now >= own.retry_at:
             begin_own(it, now)

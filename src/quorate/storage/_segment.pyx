@@ -141,8 +141,9 @@ cdef int segment_build(Wal *wal) noexcept nogil:
     result = 0
     if io_size(fd) != <int64_t>size:
         result = io_truncate(wal.faults, fd, size)
-    if result == 0:
-        result = io_allocate(wal.faults, fd, size)
+        # An old segment has its blocks: on a full disk it is what there is to make the next one from.
+        if result == 0:
+            result = io_allocate(wal.faults, fd, size)
     if result == 0:
         result = segment_fill(wal, fd, 0, size, True)
     io_close(fd)

@@ -83,6 +83,7 @@ cdef enum:
     QUEUE_OPERATIONS = 4096
     QUEUE_ENTRIES = 65536
     RETRY_SECONDS = 1  # how often a full disk is tried again
+    FULL_SPARE = 16    # this part of a segment is not for entries while the disk is full
 
 
 cdef Wal *wal_new() except NULL:
@@ -293,6 +294,8 @@ cdef int wal_submit(Wal *wal, Submission *what, uint64_t *ticket) noexcept nogil
 cdef int admit(Wal *wal, uint64_t bytes, uint64_t count, cbool essential) noexcept nogil:
     """Whether so much may wait, and surely fits on disk. Under the lock."""
     cdef uint64_t waiting = wal.pending_bytes + bytes
+    if wal.full and count:
+        waiting += wal.identity.segment_bytes // FULL_SPARE  # for terms, votes and the cut behind a snapshot
     if bytes > wal_submission_max(wal) or count > QUEUE_ENTRIES:
         return WAL_TOO_LARGE
     if wal.full and not essential:
