@@ -233,7 +233,59 @@ def test_recover_ends_the_threads_that_know_the_directory_by_its_path(
     monkeypatch.setattr(Storage, "__init__", note)
     monkeypatch.setattr("quorate.storage.offline.os.rename", moved)
     recover(path, configuration=lambda identity: b"", fold=fold)
-    assert closed == [True, True]
+    assert closed
+    assert all(closed)
+
+
+@pytest.mark.parametrize("exchanged", [True, False])
+def test_a_recovery_that_was_interrupted_leaves_a_clear_way_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exchanged: bool
+) -> None:
+    path = directory_with_data(tmp_path / "d")
+    rename = os.rename
+
+    def crash(source: Path, target: Path) -> None:
+        if exchanged or str(source).endswith(".recovering"):
+            raise KeyboardInterrupt
+        rename(source, target)
+
+    if not exchanged:
+        monkeypatch.setattr("quorate.storage.offline._exchange", lambda one, other: False)
+    elif not _exchange_works(tmp_path):
+        pytest.skip("this system cannot exchange two names in one step")
+    monkeypatch.setattr("quorate.storage.offline.os.rename", crash)
+    with pytest.raises(KeyboardInterrupt):
+        recover(path, configuration=lambda identity: b"", fold=fold)
+    monkeypatch.setattr("quorate.storage.offline.os.rename", rename)
+    if exchanged:
+        with Storage(path) as storage:  # the new cluster has the name at once
+            assert storage.restart.last == (2, 10 + INDEX_GAP)
+        with Storage(tmp_path / "d.recovering") as storage:
+            assert storage.restart.last == (1, 10)
+        return
+    assert not path.exists()
+    made = recover(path, configuration=lambda identity: b"", fold=fold)
+    assert (made.old_index, made.old_commit, made.index) == (10, 8, 10 + INDEX_GAP)
+    with Storage(path) as storage:
+        assert storage.identity == made.identity
+    with Storage(str(made.kept)) as storage:
+        assert storage.restart.last == (1, 10)
+
+
+def _exchange_works(path: Path) -> bool:
+    from quorate.storage.offline import _exchange
+
+    (path / "one").mkdir()
+    (path / "other").mkdir()
+    return _exchange(path / "one", path / "other")
+
+
+def test_a_directory_without_identity_is_told_what_to_do(tmp_path: Path) -> None:
+    path = directory_with_data(tmp_path / "d")
+    (path / "IDENTITY").unlink()
+    problem = check_directory(path).problems[0]
+    assert problem["file"].endswith("IDENTITY")
+    assert "restore IDENTITY" in problem["advice"]
 
 
 def store_directory(path: Path) -> None:

@@ -30,6 +30,12 @@ __all__ = ["FORMAT", "DataDirectory", "Identity"]
 FORMAT: Final = 1
 """Version of the layout of a data directory. A newer one is refused."""
 
+NO_IDENTITY: Final = (
+    "If its first start was interrupted, start the node again: the directory is then made anew. Else restore IDENTITY "
+    "from a backup; or remove this node from its cluster and add it again with an empty directory"
+)
+"""What to do about a directory without IDENTITY."""
+
 _FIRST_LINE: Final = "quorate data directory"
 
 
@@ -155,7 +161,7 @@ class DataDirectory:
                 if create:  # a killed process may have named the file and not synced the name
                     sync_directory(str(self.path), faults)
             elif not create:
-                raise StorageError("this is no data directory", file=str(identity_path))
+                raise StorageError("this is no data directory", file=str(identity_path), advice=NO_IDENTITY)
             elif node is None:
                 raise InvalidArgument("a new data directory needs the id of its node")
             else:

@@ -7,6 +7,7 @@ directory that it reads: a recovered one is built beside the old one, which is k
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import secrets
 import shutil
@@ -365,6 +366,47 @@ def restore_snapshot(
     return NewCluster(identity, term, index, meta.index, meta.index)
 
 
+def _kept(old: Path, identity: Identity) -> Path:
+    """Under which name the old directory is kept, once one of this new identity has its place."""
+    return old.with_name(f"{old.name}.before-{identity.incarnation:016x}")
+
+
+def _put_aside(old: Path, fresh: Path) -> None:
+    """Makes room for a new directory. A whole one is kept: it may be the old one, exchanged before a crash."""
+    if not fresh.exists():
+        return
+    identity = fresh / "IDENTITY"
+    if identity.exists():
+        os.rename(fresh, _kept(old, Identity.decode(identity.read_bytes(), file=str(identity))))
+    else:
+        shutil.rmtree(fresh)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Exchanges two names in one step; False where the system cannot."""
+    try:
+        call = ctypes.CDLL(None).renameat2
+    except (AttributeError, OSError, TypeError):
+        return False
+    here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    return bool(call(here, os.fsencode(one), here, os.fsencode(other), exchange) == 0)
+
+
+def _finish_recovery(old: Path, fresh: Path, gap: int) -> NewCluster:
+    """A crash came between the two renamings: the old directory has its new name, and the new one not yet."""
+    with Storage(fresh, create=False) as storage:
+        identity, restart = storage.identity, storage.restart
+    kept = _kept(old, identity)
+    if not kept.exists():
+        raise ConfigError(f"{old} is not there, and neither is {kept}; name the directory that survived")
+    with DataDirectory(kept, create=False) as directory:
+        log = replay(directory.log_path)
+    os.rename(fresh, old)
+    sync_directory(str(old.parent))
+    index = restart.last[1]
+    return NewCluster(identity, restart.hard_state[0], index, index - gap, log.hard_state[2], str(kept))
+
+
 def recover(
     path: str | os.PathLike[str],
     *,
@@ -376,8 +418,14 @@ def recover(
 
     Every entry of the log is taken as committed. What other members acknowledged and this one never received is lost.
     The old directory is kept, renamed. Raises ConfigError if a process has it open, StorageError if it is damaged.
+
+    Where the system can exchange two names in one step, a whole directory has the name ``path`` at every moment.
+    Elsewhere a crash may come between two renamings; called again, this finishes what was begun.
     """
     old = Path(os.path.abspath(path))
+    fresh = old.with_name(f"{old.name}.recovering")
+    if not old.exists() and (fresh / "IDENTITY").exists():
+        return _finish_recovery(old, fresh, gap)
     with Storage(old, create=False) as storage:
         who = storage.identity
         restart = storage.restart
@@ -387,9 +435,7 @@ def recover(
         term = max(restart.hard_state[0], restart.last[0]) + 1
         index = last_index + gap
         identity = Identity.new(node=who.node, name=who.name)
-        fresh = old.with_name(f"{old.name}.recovering")
-        if fresh.exists():
-            shutil.rmtree(fresh)
+        _put_aside(old, fresh)
         _begin(
             fresh,
             identity,
@@ -400,11 +446,15 @@ def recover(
             content_format=restart.snapshot.content_format if restart.snapshot else 0,
             segment_bytes=storage.log.recovered.segment_bytes if storage.log.recovered else None,
         )
-        kept = old.with_name(f"{old.name}.before-{identity.incarnation:016x}")
+        kept = _kept(old, identity)
         if kept.exists():
             raise ConfigError(f"{kept} exists already")
         storage.log.close()  # its keeper knows the segments by path, and another directory is about to have that path
-        os.rename(old, kept)
-        os.rename(fresh, old)
+        if _exchange(old, fresh):
+            sync_directory(str(old.parent))
+            os.rename(fresh, kept)
+        else:
+            os.rename(old, kept)
+            os.rename(fresh, old)
         sync_directory(str(old.parent))
     return NewCluster(identity, term, index, last_index, restart.hard_state[2], str(kept))
