@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import shutil
 import socket
 import subprocess
@@ -23,9 +22,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from beside import machine
 from quorate.client.remote import Remote
 from quorate.config import RaftConfig
-from quorate.raft import BUILD
 from quorate.runtime import questions
 from quorate.runtime.node import NativeNode
 from quorate.store import commands
@@ -88,6 +87,7 @@ def reads(read: Callable[[], Any], count: int) -> dict[str, float]:
 def measure(
     propose: Propose, read: Callable[[], Any], floor: str, folder: str, options: argparse.Namespace
 ) -> dict[str, Any]:
+    where = machine()
     puts(propose, 64, 2000, 90)
     rows = []
     for window in options.window:
@@ -108,7 +108,7 @@ def measure(
             }
         )
     return {
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, build {BUILD}",
+        "machine": where,
         "puts": rows,
         "linearizable_read": reads(read, options.count),
     }

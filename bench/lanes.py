@@ -11,7 +11,6 @@ import argparse
 import asyncio
 import json
 import os
-import platform
 import shutil
 import subprocess
 import sys
@@ -21,8 +20,8 @@ import timeit
 from pathlib import Path
 from typing import Any
 
+from beside import machine
 from cluster import EAGER, free_ports
-from quorate.raft import BUILD
 from quorate.runtime._completions import Completions
 from quorate.runtime._lane import Lane
 from quorate.runtime.node import NativeNode
@@ -70,6 +69,7 @@ def middle(rows: list[dict[str, float]]) -> dict[str, float]:
 
 
 def measure(node: NativeNode, floor: str, folder: str, options: argparse.Namespace) -> dict[str, Any]:
+    where = machine()
     lane = node.lane(600.0)
     lane.opening.wait()
     tasks, batches, floors = [], [], []
@@ -80,7 +80,7 @@ def measure(node: NativeNode, floor: str, folder: str, options: argparse.Namespa
         batches.append(batched(lane, 4 * options.count, options.batch))
     looks = 200_000
     return {
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, build {BUILD}",
+        "machine": where,
         "tasks": options.tasks,
         "awaited": middle(tasks),
         "batch": options.batch,
