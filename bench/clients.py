@@ -1,9 +1,9 @@
-"""Durable puts of one Python process through the public client, three nodes: `python bench/clients.py`.
+"""Durable puts and reads of one Python process through the public client, three nodes: `python bench/clients.py`.
 
-As a program writes them: `await client.put(...)` in many tasks of asyncio, `put_many`, and one after the other. The
-nodes are processes of their own and the client comes over sockets (`quorate.connect`); with --embedded this process has
-the leader (`quorate.Node`) and its client. The floor (`bench/floor.c`) runs in the same folder, in turns. Prints
-Markdown, or with --json one object.
+As a program writes them: `await client.put(...)` in many tasks of asyncio, `put_many`, and one after the other; `get`
+too. The nodes are processes of their own and the client comes over sockets (`quorate.connect`); with --embedded this
+process has the leader (`quorate.Node`) and its client. The floor (`bench/floor.c`) runs in the same folder, in turns.
+Prints Markdown, or with --json one object.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import json
 import tempfile
 import time
 from contextlib import AsyncExitStack, ExitStack
-from typing import Any
+from typing import Any, Literal
 
 import quorate
 import quorate.aio
@@ -62,6 +62,16 @@ def singly(client: Client, count: int) -> dict[str, float]:
     return ended(count, begin, cpu, times)
 
 
+def gets(client: Client, count: int, consistency: Literal["linearizable", "local"]) -> dict[str, float]:
+    times = []
+    begin, cpu = time.perf_counter(), time.thread_time()
+    for number in range(count):
+        at = time.perf_counter()
+        client.get(f"key-{number % 1000}", consistency=consistency)
+        times.append(time.perf_counter() - at)
+    return ended(count, begin, cpu, times)
+
+
 def ended(count: int, begin: float, cpu: float, times: list[float] | None = None) -> dict[str, float]:
     seconds, cpu = time.perf_counter() - begin, time.thread_time() - cpu
     return {"rate": count / seconds, "python_us": cpu / count * 1e6, **(quantiles(times) if times else {})}
@@ -104,10 +114,13 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
             client = stack.enter_context(quorate.connect(url, timeout=PATIENCE))
         client.wait_ready(PATIENCE)
         many(client, 10 * options.batch, options.batch)
-        found: dict[str, list[Any]] = {name: [] for name in ("one", "tasks", "many", "floor 1", "floor 1024")}
+        names = ("one", "tasks", "many", "get", "get local", "floor 1", "floor 1024")
+        found: dict[str, list[Any]] = {name: [] for name in names}
         for _ in range(options.rounds):
             found["floor 1"].append(floor.run(1, 1000))
             found["one"].append(singly(client, 1000))
+            found["get"].append(gets(client, 1000, "linearizable"))
+            found["get local"].append(gets(client, 10_000, "local"))
             found["floor 1024"].append(floor.run(1024, 65_536))
             found["tasks"].append(asyncio.run(in_tasks(node, url, options)))
             found["many"].append(many(client, 2 * options.count, options.batch))
@@ -131,6 +144,7 @@ def shown(result: dict[str, Any]) -> str:
         times = f"{row['p50_us']:,.0f} / {row['p99_us']:,.0f}" if "p50_us" in row else ""
         share = f"{row['rate'] / floor['rate']:.0%} of {floor['rate']:,.0f}"
         rows.append([what, f"{row['rate']:,.0f}", share, times, f"{row['python_us']:.2f}"])
+    read, local = measured["get"], measured["get local"]
     head = ["durable puts of 90 B", "puts/s", "of the floor at the same window", "p50 / p99, µs"]
     head.append("the Python thread, µs a put")
     return "\n".join(
@@ -138,6 +152,9 @@ def shown(result: dict[str, Any]) -> str:
             f"{result['machine']}; client {result['client']}",
             "",
             table(head, rows),
+            "",
+            f"get, linearizable: p50 {read['p50_us']:.0f} µs, p99 {read['p99_us']:.0f} µs; "
+            f"local: p50 {local['p50_us']:.1f} µs, p99 {local['p99_us']:.1f} µs",
             "",
             said_of(measured["floor 1"]),
         ]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import random
 import signal
 import sys
 import tempfile
@@ -29,6 +30,8 @@ PATIENCE = 60.0
 """Seconds after which something is wrong."""
 LONG = 600.0
 """A time to live that cannot be why a session ended."""
+HELD = 1
+"""In the answer to a wait for a permit (docs/internals/wire.md)."""
 
 
 def hold(addresses: str, ttl: float) -> None:
@@ -131,12 +134,14 @@ class Bench:
                 asked = Result.decode(self.lane.submit(mine, PATIENCE).wait()[1])
                 question = await_question(self.lane.session, self.number, min_revision=asked.revision)
                 waiting = self.remote.ask(Kind.AWAIT, question, PATIENCE)
-                time.sleep(0.2)
+                # At any time between two signs of life.
+                time.sleep(0.2 + (random.uniform(0.0, ttl) if number == signal.SIGSTOP else 0.0))
                 assert not waiting.done, "it was given away while it was held"
                 begin = time.perf_counter()
                 holder.send_signal(number)
-                waiting.wait()
+                said = waiting.wait()[1]
                 times.append(time.perf_counter() - begin)
+                assert said[8] == HELD, "the wait ended without the permit"
                 if number != signal.SIGKILL:
                     holder.kill()
             give_back = commands.release(session=self.lane.session, acquisition=self.number)

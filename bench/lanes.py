@@ -1,8 +1,8 @@
 """Durable puts through one lane of one Python process, three nodes: `python bench/lanes.py`.
 
-Awaited one by one by many asyncio tasks, in batches, and what a look at the session costs. This process embeds the
-leader; the two followers are processes of their own. The floor (`bench/floor.c`) runs in the same folder, in turns.
-Prints Markdown, or with --json one object.
+Awaited one by one by many asyncio tasks, in batches; a lock taken and given back; what a look at the session costs.
+This process embeds the leader; the two followers are processes of their own. The floor (`bench/floor.c`) runs in the
+same folder, in turns. Prints Markdown, or with --json one object.
 """
 
 from __future__ import annotations
@@ -21,11 +21,12 @@ from pathlib import Path
 from typing import Any
 
 from beside import machine
-from cluster import EAGER, free_ports
+from cluster import EAGER, free_ports, quantiles
 from quorate.runtime._completions import Completions
 from quorate.runtime._lane import Lane
 from quorate.runtime.node import NativeNode
 from quorate.store import commands
+from quorate.store.views import Result, Status
 
 VALUE = bytes(90)
 
@@ -64,20 +65,35 @@ def batched(lane: Lane, count: int, size: int) -> dict[str, float]:
     return {"rate": count / seconds, "python_us": cpu / count * 1e6}
 
 
+def locked(lane: Lane, count: int) -> dict[str, float]:
+    """A permit is taken and given back, one after the other: two durable commits, and nobody else wants it."""
+    times = []
+    begin = time.perf_counter()
+    for number in range(1, count + 1):
+        at = time.perf_counter()
+        taken = lane.submit(commands.acquire("lock", session=lane.session, acquisition=number), 60.0).wait()[1]
+        lane.submit(commands.release(session=lane.session, acquisition=number), 60.0).wait()
+        times.append(time.perf_counter() - at)
+        assert Result.decode(taken).status is Status.OK
+    return {"rate": count / (time.perf_counter() - begin), **quantiles(times)}
+
+
 def middle(rows: list[dict[str, float]]) -> dict[str, float]:
     return sorted(rows, key=lambda row: row["rate"])[len(rows) // 2]
 
 
 def measure(node: NativeNode, floor: str, folder: str, options: argparse.Namespace) -> dict[str, Any]:
     where = machine()
+    settings: dict[str, Any] = {"check": True, "capture_output": True, "text": True}
     lane = node.lane(600.0)
     lane.opening.wait()
-    tasks, batches, floors = [], [], []
+    tasks, batches, floors, locks, commits = [], [], [], [], []
     for _ in range(options.rounds):
-        said = subprocess.run([floor, "1024", "65536", "128", folder], check=True, capture_output=True, text=True)
-        floors.append(json.loads(said.stdout))
+        floors.append(json.loads(subprocess.run([floor, "1024", "65536", "128", folder], **settings).stdout))
         tasks.append(asyncio.run(awaited(lane, options.tasks, options.count // options.tasks)))
         batches.append(batched(lane, 4 * options.count, options.batch))
+        commits.append(json.loads(subprocess.run([floor, "1", "1000", "128", folder], **settings).stdout))
+        locks.append(locked(lane, 500))
     looks = 200_000
     return {
         "machine": where,
@@ -86,12 +102,14 @@ def measure(node: NativeNode, floor: str, folder: str, options: argparse.Namespa
         "batch": options.batch,
         "batched": middle(batches),
         "floor": middle(floors),
+        "locked": middle(locks),
+        "commit": middle(commits),
         "held_ns": min(timeit.repeat(lane.held, number=looks, repeat=5)) / looks * 1e9,
     }
 
 
 def shown(result: dict[str, Any]) -> str:
-    floor = result["floor"]
+    floor, locks, commit = result["floor"], result["locked"], result["commit"]
     rows = [
         (f"{result['tasks']} asyncio tasks, each awaits its put", result["awaited"]),
         (f"batches of {result['batch']:,}", result["batched"]),
@@ -106,6 +124,9 @@ def shown(result: dict[str, Any]) -> str:
                 f"| {name} | {row['rate']:,.0f} | {row['rate'] / floor['rate']:.0%} | {row['python_us']:.2f} |"
                 for name, row in rows
             ),
+            "",
+            f"a permit taken and given back: p50 {locks['p50_us']:.0f} µs, p99 {locks['p99_us']:.0f} µs, "
+            f"{locks['p50_us'] / commit['p50_us']:.2f}× the floor of one commit, p50 {commit['p50_us']} µs",
             "",
             f"`Lane.held()`: {result['held_ns']:.0f} ns; floor: {floor['rate']:,.0f}/s, "
             f"fdatasync p50 {floor['sync_p50_us']} µs",

@@ -1,8 +1,8 @@
 """What a cluster costs that does nothing: `python bench/rest.py`.
 
 Three nodes as people run them (`quorate serve`), each with the usual settings, and nobody who asks. Tells per cent of a
-core and resident memory of each node; with --keys the same again with so many keys of 16 B, values of 100 B. Prints
-Markdown, or with --json one object.
+core and resident memory of each node; with --keys the same again with so many keys of 16 B, values of 100 B, and
+how long a killed node takes to be there again. Prints Markdown, or with --json one object.
 """
 
 from __future__ import annotations
@@ -54,6 +54,18 @@ def rest(nodes: dict[str, subprocess.Popen[bytes]], seconds: float) -> dict[str,
     }
 
 
+def restart(nodes: dict[str, subprocess.Popen[bytes]], members: dict[str, str], leader: str, folder: str) -> float:
+    """From the start of the process of a follower that was killed until it has everything and answers."""
+    name = next(each for each in members if each != leader)
+    nodes[name].kill()
+    nodes[name].wait()
+    begin = time.perf_counter()
+    nodes[name] = served(members, name, folder)
+    with quorate.connect(f"quorate://{members[name]}/?follow=no", timeout=PATIENCE) as client:
+        client.wait_ready(PATIENCE)
+    return time.perf_counter() - begin
+
+
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     found: dict[str, Any] = {"machine": machine(), "seconds": options.seconds, "rows": {}}
     with tempfile.TemporaryDirectory(prefix="bench-rest-", dir=options.dir or ".") as folder, ExitStack() as stack:
@@ -61,7 +73,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         nodes = {}
         for name in members:
             nodes[name] = served(members, name, folder)
-            stack.callback(ended, nodes[name])
+            stack.callback(lambda name=name: ended(nodes[name]))
         url = f"quorate://{','.join(members.values())}"
         with quorate.connect(url, timeout=PATIENCE) as client:
             client.wait_ready(PATIENCE)
@@ -75,6 +87,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
                     client.put_many([(f"key/{number:012}", VALUE) for number in range(first, last)])
             time.sleep(options.settle)
             found["rows"][f"{options.keys:,} keys"] = rest(nodes, options.seconds)
+            found["restart_seconds"] = restart(nodes, members, found["leader"], folder)
     return found
 
 
@@ -86,7 +99,10 @@ def shown(result: dict[str, Any]) -> str:
         [what, *(f"{row[name]['percent']:.2f}, {row[name]['resident_bytes'] / 2**20:.1f}" for name in names)]
         for what, row in result["rows"].items()
     ]
-    return f"{result['machine']}\n\n{table(head, rows)}"
+    lines = [result["machine"], "", table(head, rows)]
+    if "restart_seconds" in result:
+        lines += ["", f"a follower that was killed: ready again {result['restart_seconds']:.2f} s after its start"]
+    return "\n".join(lines)
 
 
 def main() -> None:
