@@ -487,12 +487,13 @@ cdef void *run(void *context) noexcept nogil:
     requests_stopped(it)
     clients_close(it)
     disk_flush(it)
-    snapshots_stop(it)
     # Also of a node that failed: what the others see is a closed connection, and not a silence that they must wait out.
     peers_close(&it.peers)
     it.leader = 0
     it.role = 0
     publish_end(it)
+    # Behind the end that is told: these threads may want the GIL once more, which an asker may hold until it sees the end.
+    snapshots_stop(it)
     PyEval_RestoreThread(state)
     PyGILState_Release(held)
     return NULL
