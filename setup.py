@@ -6,7 +6,7 @@ Each ``.pyx`` under ``src/quorate`` is one extension module. It names the csrc k
 The variable QUORATE_BUILD picks the flags:
 
     release    what users get (the default)
-    debug      assertions of the C++ library, heavy invariants, the switch for protocol mutations
+    debug      assertions of the C++ library, heavy invariants, the switch for protocol mutations; waits by poll(2)
     sanitize   debug, under AddressSanitizer and UndefinedBehaviorSanitizer
     thread     debug, under ThreadSanitizer
     coverage   line tracing of the Cython code; the generated C++ stays beside the .pyx
@@ -39,6 +39,8 @@ macros = [("QUORATE_BUILD_NAME", f'"{build}"')]
 if build != "release":
     macros.append(("QUORATE_DEBUG", "1"))
     macros.append(("_GLIBCXX_ASSERTIONS", "1"))
+if build == "debug":
+    macros.append(("POLLER_USE_POLL", "1"))  # as on systems without epoll, so that the tests run that too
 if build == "coverage":
     macros.append(("CYTHON_TRACE_NOGIL", "1"))
     macros.append(("CYTHON_USE_SYS_MONITORING", "0"))
