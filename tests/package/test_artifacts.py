@@ -83,6 +83,7 @@ def test_metadata(wheel: dict[str, bytes], metadata: Message) -> None:
         "click",
         "rich",
         "sortedcontainers",
+        "tomli",  # only where Python has no tomllib
         "xxhash",
     }
     assert {"test", "bench", "docs"} <= set(metadata.get_all("Provides-Extra", []))

@@ -15,7 +15,16 @@ from quorate.api.op import Operation, delete_range
 from quorate.client.backend import Backend, Lane, Member
 from quorate.client.flow import Flow, Pause, seconds
 from quorate.client.outcomes import checked, error_of
-from quorate.errors import InvalidArgument, NoQuorum, Overloaded, QuorateError, Rejected, RequestTimeout
+from quorate.errors import (
+    Indeterminate,
+    InvalidArgument,
+    NoQuorum,
+    NotHappened,
+    Overloaded,
+    QuorateError,
+    Rejected,
+    RequestTimeout,
+)
 from quorate.limits import LABEL_BYTES_MAX
 from quorate.runtime.addresses import parse_address
 from quorate.store import KeyValue, Reader, commands
@@ -154,7 +163,12 @@ class Core:
         head: dict[str, Any] = {} if lane is None else {"session": lane.session}
         while True:
             command = commands.delete_range(first, last, fence=fence, **head)
-            result = checked((yield from self.backend.write(command, self.seconds(timeout), lane)))
+            try:
+                result = checked((yield from self.backend.write(command, self.seconds(timeout), lane)))
+            except NotHappened as error:
+                if not total:
+                    raise
+                raise Indeterminate(f"{total} keys are deleted, and then: {error}") from error
             total += piece.outcome(result)
             if not result.more:
                 return total

@@ -53,9 +53,12 @@ class EmbeddedBackend(EngineBackend):
             self._reader = reader
             return reader
         # Linearizable (dissertation §6.4); or the node was started again, and may be behind what was read before.
-        yield from self.barrier(timeout)
-        self._reader = reader = self._engine().reader
-        return reader
+        while True:
+            engine = self._engine()
+            yield from self.barrier(timeout)
+            if self._engine() is engine:  # else it was started again meanwhile, and the answer may be of the old one
+                self._reader = reader = engine.reader
+                return reader
 
     def get(self, key: bytes, local: bool, timeout: float) -> Flow[KeyValue | None]:
         """See :class:`~quorate.client.backend.Backend`."""

@@ -10,7 +10,7 @@ from collections.abc import Coroutine
 from typing import Any, TypeVar, final
 
 from quorate.client.flow import Flow, Pause, Step
-from quorate.errors import ConfigError
+from quorate.errors import ConfigError, ConnectionLost
 from quorate.runtime._completions import Completions
 
 __all__ = ["Waker"]
@@ -79,10 +79,12 @@ class Waker:
             return found
 
     def close(self) -> None:
-        """Ends it; what is still awaited gets no answer any more. Does nothing the second time."""
+        """Ends it; what is still awaited raises ConnectionLost. Does nothing the second time."""
         if self._completions is not None:
             if self._loop is not None and not self._loop.is_closed():
                 self._loop.remove_reader(self._completions.fd)
-            self._completions.close()
+            for future in self._completions.close():
+                if not future.done():
+                    future.set_exception(ConnectionLost("the client was closed before the answer came"))
             self._completions = None
             self._loop = None

@@ -64,6 +64,7 @@ cdef enum:
     BACKLOG_MAX = 64        # writes that the log has not taken: more would only wait
     RESULT_NUMBER = 10      # where an encoded result has its number
     RESULT_HEAD = 18
+    STATUS_OK = 0
 
 cdef uint64_t DOUBT = 1000000  # microseconds that an old leader's answer is waited for
 
@@ -106,6 +107,7 @@ cdef struct Gathered:
     Event *propose
     Batch *reads
     uint64_t bytes
+    Request *current  # taken, and with nobody yet
 
 
 cdef int take_one(Loop *it, Request *request, Gathered *into, step_function step) except -1 nogil:
@@ -118,7 +120,9 @@ cdef int take_one(Loop *it, Request *request, Gathered *into, step_function step
             into.reads.expires_at = max(into.reads.expires_at, request.expires_at)
         return 0
     if into.proposals.requests.size() >= BATCH_REQUESTS or (into.bytes and into.bytes + request.command.length > BATCH_BYTES):
+        into.current = request
         begin_batch(it, into.proposals, into.propose, step)
+        into.current = NULL
         into.bytes = 0
     made.term = 0
     made.kind = ENTRY_COMMAND
@@ -144,10 +148,7 @@ cdef int lane_sends(void *context, Request *request) except -1 nogil:
     return 1
 
 
-cdef int take_requests(Loop *it, step_function step) except -1 nogil:
-    cdef Batch proposals, reads
-    cdef Event propose, read
-    cdef Gathered into
+cdef int gather(Loop *it, Gathered *into, step_function step) except -1 nogil:
     cdef LaneDriver driver
     cdef Request *request
     cdef uint64_t now = clock_microseconds()
@@ -159,17 +160,12 @@ cdef int take_requests(Loop *it, step_function step) except -1 nogil:
             break
         it.pending += 1
         sessions_ask(it, request)
-    reads.read = True
     while True:
         request = clients_take_urgent(it)
         if request == NULL:
             break
         it.pending += 1
         question_taken(it, request, step)
-    into.proposals = &proposals
-    into.propose = &propose
-    into.reads = &reads
-    into.bytes = 0
     for i in range(TAKEN_PER_TURN):
         if not requests_wanted(it):
             break
@@ -182,15 +178,37 @@ cdef int take_requests(Loop *it, step_function step) except -1 nogil:
         if request.kind >= REQUEST_LANE_OPEN and request.then == NULL:
             lanes_take(<Lanes *>it.lanes, request, now)  # of this process; a stranger may say any kind
         else:
-            take_one(it, request, &into, step)
+            take_one(it, request, into, step)
     driver.context = it
     driver.send = lane_sends
     lanes_run(<Lanes *>it.lanes, &driver, now)
     while not it.sending.empty():
         request = it.sending.front()
         it.sending.pop_front()
-        take_one(it, request, &into, step)
-    begin_batch(it, &proposals, &propose, step)
+        take_one(it, request, into, step)
+    return begin_batch(it, into.proposals, into.propose, step)
+
+
+ctypedef int (*gather_function)(Loop *it, Gathered *into, step_function step) noexcept nogil
+
+
+cdef int take_requests(Loop *it, step_function step) except -1 nogil:
+    cdef Batch proposals, reads
+    cdef Event propose, read
+    cdef Gathered into
+    reads.read = True
+    into.proposals = &proposals
+    into.propose = &propose
+    into.reads = &reads
+    into.bytes = 0
+    into.current = NULL
+    # By a type that cannot fail, so that what was gathered is answered when a step among them ends this node.
+    if (<gather_function>gather)(it, &into, step) < 0:
+        answer_all(it, &proposals, OUTCOME_STOPPED_BEFORE, 0)
+        answer_all(it, &reads, OUTCOME_STOPPED_BEFORE, 0)
+        if into.current != NULL:
+            answer(it, into.current, OUTCOME_STOPPED_BEFORE, 0)
+        return -1
     return begin_batch(it, &reads, &read, step)
 
 
@@ -429,7 +447,8 @@ cdef int apply_entries(Loop *it, Update *update) except -1 nogil:
         start = it.ends[index - first - 1] if index > first else 0
         end = it.ends[index - first]
         result = buffer_from(it.results.bytes + start, end - start)
-        if (request.process and end - start >= RESULT_HEAD
+        # Of a refusal the number is something else.
+        if (request.process and end - start >= RESULT_HEAD and it.results.bytes[start] == STATUS_OK
                 and (<uint8_t *>request.command.bytes)[1] == OPERATION_SESSION_OPEN):
             bind_session(it, request.process, load_le64(it.results.bytes + start + RESULT_NUMBER))
         loop_answer(it, request, OUTCOME_DONE, index, result)

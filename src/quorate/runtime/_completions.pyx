@@ -206,12 +206,18 @@ cdef class Completions:
         return len(self.held)
 
     def close(self):
-        """Forgets what is attached. The thread that drains calls it, once it does not watch :attr:`fd` any more."""
+        """Gives back what is attached, and forgets it. The thread that drains calls it, once it does not watch
+        :attr:`fd` any more."""
         cdef Answered *it = self.it
+        cdef Asked asked
+        cdef list left = []
         if it != NULL:
             self.it = NULL
             answered_release(it)
+        for asked in self.held:
+            left.append(asked.attached)
         self.held.clear()
+        return left
 
     cdef int take(self, Asked asked, object attached, object convert) except -1:
         cdef Request *it = asked.it

@@ -112,7 +112,6 @@ cdef extern from *:
 
 cdef enum:
     EVENTS = 64          # ready descriptors looked at in one turn
-    MESSAGES = 4096      # messages of one connection in one turn
     APPLY_ROUNDS = 4     # batches applied in one turn; the rest is for the next one, behind what came meanwhile
 
 cdef uint64_t APPLY_PATIENCE = 5000  # microseconds of one turn that go to applying
@@ -218,9 +217,10 @@ cdef bint gives_back(const Message *message) noexcept nogil:
 cdef int receive_from(Loop *it, uint32_t slot) except -1 nogil:
     cdef Event event
     cdef Message message
-    cdef int i, found
+    cdef int found
     event.type = RECEIVE
-    for i in range(MESSAGES):
+    # As far as it was read, which has a bound; nothing would come back for what is left.
+    while True:
         message = Message()
         found = peers_next(&it.peers, slot, clock_microseconds(), &message)
         if found == 0:
@@ -232,16 +232,20 @@ cdef int receive_from(Loop *it, uint32_t slot) except -1 nogil:
         event.message = &message
         event.mode = 1 if message.type == FORWARD_PROPOSAL and gives_back(&message) else 0
         step(it, &event)
-    return 0
 
 
 cdef int frame_from(Loop *it, uint32_t slot) except -1 nogil:
     """A frame of a member that is no message of the protocol: 0 if nobody here understands it."""
     cdef uint64_t peer = it.peers.connections[slot].peer
     cdef uint8_t kind = it.peers.other_kind
+    cdef Peer *said
+    cdef bint proven
     if kind == KIND_GOODBYE:
-        forwarded_lost(it, peer, True)
-        members_lost(it, peer, True)
+        # No proof if an answer may have gone with an older connection that the loop has not looked at.
+        said = peer_of(&it.peers, peer)
+        proven = said != NULL and not said.unheard
+        forwarded_lost(it, peer, proven)
+        members_lost(it, peer, proven)
         return 1
     if kind == KIND_RENEW or kind == KIND_RENEWED:
         return sessions_frame(it, peer, kind, it.peers.other, it.peers.other_length) == 0
@@ -282,8 +286,8 @@ cdef int tell_of_connections(Loop *it) except -1 nogil:
         members_lost(it, it.peers.gone[i], False)
     it.peers.gone.clear()
     for i in range(it.peers.members.size()):
-        if it.peers.members[i].cut:
-            it.peers.members[i].cut = False
+        if it.peers.members[i].cut or it.peers.members[i].unheard:
+            it.peers.members[i].cut = it.peers.members[i].unheard = False
             forwarded_lost(it, it.peers.members[i].id, False)
             members_lost(it, it.peers.members[i].id, False)
         if it.peers.members[i].lost:

@@ -139,6 +139,7 @@ cdef int close_slot(Peers *it, uint32_t slot, uint64_t now) except -1 nogil:
             peer.retry_at = now + peer.backoff // 2 + chance(it, peer.backoff)
         if peer.incoming == <int>slot:
             peer.incoming = -1
+            peer.unheard = True
             it.gone.push_back(connection.peer)
     return 0
 
@@ -479,7 +480,9 @@ cdef int take_hello(Peers *it, uint32_t slot, const frame *found, uint64_t now) 
     old = peer.incoming
     peer.incoming = <int>slot
     if old >= 0:
-        close_slot(it, old, now)  # it connected anew; what is left of the old one means nothing
+        # It connected anew. What is left of the old one is not read, and may have been an answer.
+        close_slot(it, old, now)
+        peer.unheard = True
     if peer.outgoing < 0:
         peer.retry_at = now       # it is there: do not wait for our turn
         peer.backoff = 0

@@ -594,7 +594,9 @@ cdef int snapshots_turn(Loop *it, step_function step) except -1 nogil:
     if own.incoming == PROGRESS_WRITTEN:
         maybe_install(it, step)
     elif own.incoming == PROGRESS_WORKING and it.core.commit_index >= own.incoming_index:
-        give_up(own)  # the log caught up by itself
+        # The log caught up by itself. The core is told, which else would wait for its last chunk for ever.
+        give_up(own)
+        refuse_incoming(it, own.incoming_index, step)
     if own.base_due:
         submit_base(it)
     # A full disk is a reason of its own: a shorter log may give it a segment.

@@ -219,6 +219,7 @@ cdef extern from "quorate/runtime/completions.hpp" namespace "quorate" nogil:
         size_t tried
         cbool cut
         cbool lost
+        cbool unheard
         cbool answers_lost
         Peer()
 

@@ -51,6 +51,7 @@ struct Peer {
 
     bool cut = false;           /* the connection to it ended, and the loop has not looked yet */
     bool lost = false;          /* messages to it were lost, and the core has not been told */
+    bool unheard = false;       /* what it said may have been lost with a connection from it, and the loop has not looked yet */
     bool answers_lost = false;  /* an answer to it was lost once, so that no goodbye can prove anything */
 };
 
