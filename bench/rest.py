@@ -57,13 +57,19 @@ def rest(nodes: dict[str, subprocess.Popen[bytes]], seconds: float) -> dict[str,
 def restart(nodes: dict[str, subprocess.Popen[bytes]], members: dict[str, str], leader: str, folder: str) -> float:
     """From the start of the process of a follower that was killed until it has everything and answers."""
     name = next(each for each in members if each != leader)
+    with quorate.connect(f"quorate://{members[leader]}/?follow=no", timeout=PATIENCE) as client:
+        commit = client.status()["commit"]
     nodes[name].kill()
     nodes[name].wait()
     begin = time.perf_counter()
     nodes[name] = served(members, name, folder)
     with quorate.connect(f"quorate://{members[name]}/?follow=no", timeout=PATIENCE) as client:
         client.wait_ready(PATIENCE)
-    return time.perf_counter() - begin
+        took = time.perf_counter() - begin
+        seen = client.status()
+    assert seen["name"] == name
+    assert seen["applied"] >= commit, "it answers, and has not applied everything"
+    return took
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
