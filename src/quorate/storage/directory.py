@@ -178,7 +178,8 @@ class DataDirectory:
     def _refuse_foreign(self) -> None:
         """A directory that holds somebody else's files is not ours to fill; a wrong path must not make a mess there."""
         found = {each.name for each in self.path.iterdir()}
-        if "IDENTITY" in found or "LOCK" in found or not found - {"lost+found"}:
+        # Without IDENTITY and LOCK: a power loss during the first start leaves any of what is made before them.
+        if "IDENTITY" in found or "LOCK" in found or not found - {"lost+found", "log", "snapshots", "IDENTITY.new"}:
             return
         raise ConfigError(
             f"the directory {self.path} is not empty, and holds no data of Quorate (it has {min(found)!r}). Choose "
