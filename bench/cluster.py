@@ -1,9 +1,10 @@
 """Durable puts and linearizable reads of three nodes, beside the floor of the same run: `python bench/cluster.py`.
 
 This process embeds the leader; the two followers are processes of their own. With --remote all three nodes are, and
-this process is a client over sockets; with --session its puts go exactly once, in order. All nodes keep their data in
-one folder, as the floor does (`bench/floor.c`, compiled here), so that the ratio says what the library costs and not
-what the disk is like. Rounds of the floor and of the cluster take turns. Prints Markdown, or with --json one object.
+this process is a client over sockets; with --session its puts go exactly once, in order. The native rows are asked
+without Python (client/_load.pyx), outside of a session. All nodes keep their data in one folder, as the floor does
+(`bench/floor.c`, compiled here), so that the ratio says what the library costs and not what the disk is like. Rounds
+of the floor and of the cluster take turns. Prints Markdown, or with --json one object.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from beside import machine
+from quorate.client._load import load
 from quorate.client.remote import Remote
 from quorate.config import RaftConfig
 from quorate.runtime import questions
@@ -85,25 +87,29 @@ def reads(read: Callable[[], Any], count: int) -> dict[str, float]:
 
 
 def measure(
-    propose: Propose, read: Callable[[], Any], floor: str, folder: str, options: argparse.Namespace
+    engine: Any, propose: Propose, read: Callable[[], Any], floor: str, folder: str, options: argparse.Namespace
 ) -> dict[str, Any]:
     where = machine()
     puts(propose, 64, 2000, 90)
+    encoded = [commands.put(f"key-{number}", bytes(90)) for number in range(1000)]
     rows = []
     for window in options.window:
         count = options.count * min(window, 64)
-        ours, theirs = [], []
+        ours, natives, theirs = [], [], []
         for _ in range(options.rounds):
             said = subprocess.run(
                 [floor, str(window), str(count), "128", folder], check=True, capture_output=True, text=True
             )
             theirs.append(json.loads(said.stdout))
             ours.append(puts(propose, window, count, 90))
+            natives.append(load(engine, encoded, count=count, window=window, timeout=30.0))
         middle = options.rounds // 2
         rows.append(
             {
                 "window": window,
                 "put": sorted(ours, key=lambda row: row["p50_us"])[middle],
+                "native": sorted(natives, key=lambda row: row["rate"])[middle],
+                "native_floor": sorted(theirs, key=lambda row: row["rate"])[middle],
                 "floor": sorted(theirs, key=lambda row: row["p50_us"])[middle],
             }
         )
@@ -126,6 +132,18 @@ def shown(result: dict[str, Any]) -> str:
         lines.append(
             f"| {row['window']} | {put['p50_us']:.0f} / {put['p99_us']:.0f} | {floor['p50_us']} / {floor['p99_us']} "
             f"| {put['p50_us'] / floor['p50_us']:.2f} | {put['rate']:,.0f} | {floor['rate']:,.0f} |"
+        )
+    lines += [
+        "",
+        "| native, under way | put p50 / p99, µs | puts/s | floor/s | share of the floor | failed |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in result["puts"]:
+        native, floor = row["native"], row["native_floor"]
+        failed = sum(native["failed"].values())
+        lines.append(
+            f"| {row['window']} | {native['p50_us']:.0f} / {native['p99_us']:.0f} | {native['rate']:,.0f} "
+            f"| {floor['rate']:,.0f} | {native['rate'] / floor['rate']:.0%} | {failed} of {native['asked']} |"
         )
     read, last = result["linearizable_read"], result["puts"][0]["floor"]
     lines += [
@@ -193,7 +211,7 @@ def main() -> None:
                     engine.barrier()
                     engine.reader.get("key-1")
 
-            result = measure(propose, read, floor, folder, options)
+            result = measure(engine, propose, read, floor, folder, options)
             status = engine.status()
             if status.get("leader_changes", status["connections"].get("leader_changes")) != 1:
                 print("the leader changed meanwhile: the machine is too busy for this to count", file=sys.stderr)

@@ -1,6 +1,7 @@
 """``quorate bench``: what a cluster gives to one Python client, beside what disk and loopback give in the same run.
 
-Goes through the public client, one thread. Figures of a cluster on other machines stand beside *this* machine's disk.
+Goes through the public client, one thread; the rows called native ask without Python, and show what the cluster takes.
+Figures of a cluster on other machines stand beside *this* machine's disk.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from quorate.api import op
 from quorate.api.client import Client
 from quorate.cli._client import client_options, opened
 from quorate.cli._show import console, print_json, table
+from quorate.client.engine import EngineBackend
 
 __all__ = ["bench"]
 
@@ -80,6 +82,7 @@ def bench(
                 timed("loopback round trip", echo, PROBES)
                 timed("put", lambda i: client.put(_key(i), value, timeout=timeout), count)
                 rows += [_windowed(client, value, each, count * 10, timeout, bar) for each in window]
+                rows += [_native(client, value, each, count * min(each, 64), timeout, bar) for each in (1, *window)]
                 rows.append(_many(client, value, count * 20, timeout, bar))
                 timed("get", lambda i: client.get(_key(i), timeout=timeout), count)
                 timed("get, local", lambda i: client.get(_key(i), consistency="local", timeout=timeout), count)
@@ -94,6 +97,10 @@ def bench(
     for row in rows:
         shown.add_row(row["what"], f"{row['rate']:,.0f}", f"{row['p50_us']:,.0f}", f"{row['p99_us']:,.0f}")
     out.print(shown)
+    for row in rows:
+        if row.get("failed"):
+            became = ", ".join(f"{count:,} {name}" for name, count in sorted(row["failed"].items()))
+            out.print(f"{row['what']}: {sum(row['failed'].values()):,} of {row['asked']:,} puts failed: {became}")
     floor = (rows[0]["p50_us"] + rows[-1]["p50_us"]) / 2 + rows[1]["p50_us"]  # disks change from minute to minute
     put = next(row for row in rows if row["what"] == "put")
     out.print(f"one fdatasync and one round trip: {floor:,.0f} µs; a put: {put['p50_us'] / floor:.2f}× that")
@@ -138,6 +145,26 @@ def _windowed(client: Client, value: bytes, window: int, count: int, timeout: fl
     while waiting:
         take()
     return {"what": what, **_summary(times, time.perf_counter() - begin)}
+
+
+def _native(client: Client, value: bytes, window: int, count: int, timeout: float, bar: Progress) -> dict[str, Any]:
+    """Keeps ``window`` puts on their way without Python; outside of a session, and each asked once."""
+    what = f"native, {window:,} on their way"
+    backend = client._core.backend
+    assert isinstance(backend, EngineBackend)
+    puts = [op.put(_key(number), value).command(client._core.prefix) for number in range(KEYS)]
+    task = bar.add_task(what, total=None)
+    found = backend.load(puts, count=count, window=window, timeout=timeout)
+    bar.remove_task(task)
+    names = {
+        "done": "count",
+        "asked": "asked",
+        "failed": "failed",
+        "rate": "rate",
+        "p50_us": "p50_us",
+        "p99_us": "p99_us",
+    }
+    return {"what": what, **{name: found[own] for own, name in names.items()}}
 
 
 def _many(client: Client, value: bytes, count: int, timeout: float, bar: Progress) -> dict[str, Any]:

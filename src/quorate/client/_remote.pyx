@@ -22,7 +22,7 @@ from quorate.client._structs cimport *
 from quorate.raft._types cimport ENTRY_BYTES_MAX, buffer, buffer_from
 from quorate.runtime._lane cimport lane_error, lane_open
 from quorate.runtime._notices cimport notices_wait
-from quorate.runtime._requests cimport Pending, ask
+from quorate.runtime._requests cimport Pending, ask, door_of
 from quorate.runtime._structs cimport (
     CLOCK_MONOTONIC,
     OUTCOME_CONNECTION_LOST,
@@ -388,6 +388,11 @@ cdef class Remote:
         cdef Engine *it = self.it
         self.mine()
         return lane_open(self, it.mail, it.poll, &it.ended, self.describe, ttl, label, margin, timeout)
+
+    def door(self):
+        """The way in for native code that puts questions in by itself: a :class:`~quorate.runtime._requests.Door`."""
+        self.mine()
+        return door_of(self, self.it.mail, self.it.poll, &self.it.ended)
 
     def notices(self, double timeout):
         """What changed since the last call, or, if nothing has, within ``timeout`` seconds; for one thread.

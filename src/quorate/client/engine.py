@@ -80,6 +80,14 @@ class EngineBackend:
         if self._closed:
             raise Rejected("the client is closed")
 
+    def load(self, commands: list[bytes], *, count: int, window: int, timeout: float) -> dict[str, Any]:
+        """Keeps ``window`` of ``commands`` on their way natively, in turn and outside of a session, and measures them:
+        see ``client/_load.pyx``. Blocks."""
+        from quorate.client._load import load  # nobody else pays for it
+
+        self._open()
+        return load(self._engine(), commands, count=count, window=window, timeout=timeout)
+
     def _lane(self) -> Lane:
         """The pooled lane: a new one if there is none, or the session is over, or the engine is another one."""
         lane = self._pooled

@@ -42,7 +42,7 @@ from quorate.runtime._loop cimport *
 from quorate.runtime._members cimport members_follow
 from quorate.runtime._notices cimport Notices, notices_free, notices_new, notices_wait
 from quorate.runtime._peers cimport INCOMING_MAX, peers_close
-from quorate.runtime._requests cimport Pending, ask
+from quorate.runtime._requests cimport Pending, ask, door_of
 from quorate.runtime._sessions cimport PROCESSES_MAX
 from quorate.runtime._snapshots cimport snapshots_open, snapshots_status
 from quorate.runtime._structs cimport *
@@ -432,6 +432,11 @@ cdef class Running:
         cdef Loop *loop = self.loop
         self.mine()
         return lane_open(self, loop.mail, loop.poll, &loop.ended, self.describe, ttl, label, margin, timeout)
+
+    def door(self):
+        """The way in for native code that puts questions in by itself: a :class:`~quorate.runtime._requests.Door`."""
+        self.mine()
+        return door_of(self, self.loop.mail, self.loop.poll, &self.loop.ended)
 
     def notices(self, double timeout):
         """What changed since the last call, or, if nothing has, within ``timeout`` seconds; for one thread.

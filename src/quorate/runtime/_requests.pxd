@@ -36,6 +36,15 @@ cdef class Pending(Asked):
     cdef double grace           # seconds for the loop, which sees itself that the time is over
 
 
+# Where questions are put in, for native askers that hold many of them.
+cdef class Door:
+    cdef object engine          # keeps mailbox and poller alive
+    cdef mailbox *mail
+    cdef poller *poll
+    cdef const int *ended
+
+
+cdef Door door_of(object engine, mailbox *mail, poller *poll, const int *ended)
 # For any loop with a mailbox.
 cdef Pending ask(
     object engine, mailbox *mail, poller *poll, const int *ended, object describe, uint8_t kind, buffer *command,

@@ -6,3 +6,7 @@ from quorate.runtime._completions import Asked
 class Pending(Asked):
     timeout: float
     def wait(self, timeout: float | None = None) -> tuple[int, bytes | None]: ...
+
+@final
+class Door:
+    def __init__(self, *args: object, **kwargs: object) -> None: ...

@@ -23,7 +23,7 @@ from quorate.errors import ConfigError, InvalidArgument, NodeFailed, NoQuorum, N
 from quorate.limits import MEMBERS_MAX, NODE_NAME_MAX
 from quorate.runtime import _node
 from quorate.runtime._lane import Lane
-from quorate.runtime._requests import Pending
+from quorate.runtime._requests import Door, Pending
 from quorate.runtime.addresses import Address, listen_on, parse_address
 from quorate.runtime.joining import learn
 from quorate.runtime.membership import REQUEST_TRANSFER, Manager, Member, Membership, encode_place, member_id
@@ -314,6 +314,11 @@ class NativeNode:
         ``ttl`` in seconds; ``margin``: how much earlier than the cluster it is taken for lost here (None: a tenth).
         """
         found: Lane = self._running().lane(ttl, label=label, margin=margin, timeout=_seconds(timeout))
+        return found
+
+    def door(self) -> Door:
+        """The way in for native code that puts questions in by itself (``client/_load.pyx``). Of this start alone."""
+        found: Door = self._running().door()
         return found
 
     # Members
