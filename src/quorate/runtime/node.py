@@ -1,7 +1,7 @@
 """A node as Python holds it: what it is made of, start and stop, questions with a time limit.
 
 The run itself is native (`_node`, `_loop`); this file reads settings, opens files and sockets, and asks again where
-that is proven to be safe. Not public yet: `quorate.Node` will be made of it.
+that is proven to be safe. What users hold is `quorate.Node`, which is made of it.
 """
 
 from __future__ import annotations
