@@ -351,6 +351,24 @@ def test_asyncio() -> None:
     asyncio.run(body())
 
 
+def test_what_is_awaited_ends_with_the_client_and_not_only_with_the_node() -> None:
+    async def body(node: quorate.Node) -> None:
+        twin = quorate.aio.Client(node.client()._core)
+        tasks = [
+            asyncio.ensure_future(twin.put("k", b"v", timeout=300)),
+            asyncio.ensure_future(twin.get("k", timeout=300)),
+        ]
+        while not twin._waker._completions or twin._waker._completions.waiting < len(tasks):  # nobody to decide
+            await asyncio.sleep(0.001)
+        await twin.close()
+        for task in tasks:
+            with pytest.raises(QuorateError, match="closed"):
+                await asyncio.wait_for(task, 20)
+
+    with three() as nodes:
+        asyncio.run(body(nodes["a"].start()))
+
+
 def test_a_client_belongs_to_one_event_loop() -> None:
     with quorate.local() as client:
         twin = quorate.aio.Client(client._core)
