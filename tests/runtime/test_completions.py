@@ -7,11 +7,13 @@ import gc
 import os
 import select
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from quorate.errors import InvalidArgument, NodeFailed
 from quorate.runtime._completions import Completions
+from quorate.runtime._requests import Cork, Pending
 from quorate.runtime.node import NativeNode
 from quorate.store import commands
 from quorate.store.views import Result
@@ -155,3 +157,39 @@ def test_closed_completions_take_nothing() -> None:
         with pytest.raises(InvalidArgument):
             pending.attach(completions, None)
         assert pending.wait()[0] > 0
+
+
+def test_a_wake_up_that_is_held_back_comes_with_the_flush() -> None:
+    cork = Cork()
+    with alone() as node:
+        node.wait_ready()
+
+        def held_back() -> bool:
+            """Whether the loop slept when the question came; it does not always."""
+            cork.begin()
+            try:
+                pending.append(node.propose(commands.increment("n")))
+            finally:
+                told = cork.end()
+            assert not cork.end(), "it is told once, for whoever flushes"
+            cork.flush()
+            return told
+
+        pending: list[Pending] = []
+        until(held_back)
+        values = [Result.decode(each.wait(20.0)[1] or b"").number for each in pending]
+        assert values == list(range(1, len(pending) + 1))
+        assert not cork.end()
+
+
+def test_a_cork_holds_back_in_its_own_thread_and_while_it_is_begun() -> None:
+    cork = Cork()
+    with alone() as node:
+        node.wait_ready()
+        cork.begin()
+        with ThreadPoolExecutor(1) as other:
+            assert other.submit(lambda: node.execute(commands.put("a", "1"))).result(20.0).revision
+        assert not cork.end()
+        for _ in range(100):
+            node.propose(commands.put("a", "2")).wait(20.0)
+        assert not cork.end(), "nothing is held back behind the end"

@@ -7,15 +7,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
-from typing import Any, TypeVar, final
+from typing import Any, Final, TypeVar, final
 
 from quorate.client.flow import Flow, Pause, Step
 from quorate.errors import ConfigError, ConnectionLost
 from quorate.runtime._completions import Completions
+from quorate.runtime._requests import Cork
 
 __all__ = ["Waker"]
 
 T = TypeVar("T")
+
+MANY: Final = 16
+"""With so many answers on their way, an engine is woken once for each pass of the event loop, and not by each question;
+with fewer it would only wait longer for the first."""
 
 
 @final
@@ -25,6 +30,7 @@ class Waker:
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._completions: Completions | None = None
+        self._cork = Cork()
 
     def _here(self) -> tuple[asyncio.AbstractEventLoop, Completions]:
         """The running loop, and what wakes it."""
@@ -57,9 +63,18 @@ class Waker:
     async def _carry(self, flow: Flow[T], step: Step | None) -> T:
         # In one coroutine, because each further one would be paid for by every request.
         loop, completions = self._here()
+        cork = self._cork
         try:
             if step is None:
-                step = next(flow)
+                if completions.waiting < MANY:
+                    step = next(flow)
+                else:
+                    cork.begin()
+                    try:
+                        step = next(flow)
+                    finally:
+                        if cork.end():
+                            loop.call_soon(cork.flush)
             while True:
                 try:
                     if isinstance(step, Pause):

@@ -20,7 +20,7 @@ from quorate.raft._types cimport ENTRY_BYTES_MAX, buffer, buffer_from, buffer_re
 from quorate.runtime._completions cimport request_clear, request_release
 from quorate.runtime._lane cimport *
 from quorate.runtime._lanes cimport *
-from quorate.runtime._requests cimport request_await, request_prepare, request_put
+from quorate.runtime._requests cimport request_await, request_hand_in, request_prepare, request_put
 from quorate.runtime._structs cimport *
 from quorate.store._csrc cimport (
     COMMAND_HEAD,
@@ -273,7 +273,7 @@ cdef class Lane:
         return 0
 
     cdef int hand_in(self, Request *request) except -1:
-        cdef uint8_t refused = request_put(self.mail, self.poll, self.ended, request)
+        cdef uint8_t refused = request_hand_in(self.engine, self.mail, self.poll, self.ended, request)
         if refused == OUTCOME_OVERLOADED:
             raise Overloaded("the queue of requests is full; try again after a pause")
         if refused:

@@ -22,6 +22,8 @@ cdef void request_answer(
 # Hands the loop's reference over: 0, or the outcome that says why not, with that reference given back. `ended` is set once
 # the loop has answered everything that it took.
 cdef uint8_t request_put(mailbox *mail, poller *poll, const int *ended, Request *it) noexcept nogil
+# The same from a thread of Python, which may hold back wake-ups: see Cork.
+cdef uint8_t request_hand_in(object engine, mailbox *mail, poller *poll, const int *ended, Request *it)
 # The same, for a request that the loop counts as pending.
 cdef void loop_answer(Loop *it, Request *request, uint8_t outcome, uint64_t index, buffer *result) noexcept nogil
 # Whether nobody is left who takes the answer.
@@ -34,6 +36,14 @@ cdef class Pending(Asked):
     cdef const int *ended       # of the engine's loop
     cdef readonly double timeout
     cdef double grace           # seconds for the loop, which sees itself that the time is over
+
+
+cdef class Cork:
+    cdef object engine          # to be woken; keeps its poller alive
+    cdef poller *poll
+    cdef bint told              # whether somebody will flush
+
+    cdef void note(self, object engine, poller *poll)
 
 
 # Where questions are put in, for native askers that hold many of them.

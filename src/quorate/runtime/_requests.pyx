@@ -10,6 +10,7 @@ Knows nothing of what commands say.
 """
 
 cimport cython
+from cpython.ref cimport PyObject
 from cpython.exc cimport PyErr_CheckSignals
 from libc.stddef cimport size_t
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
@@ -38,7 +39,13 @@ cdef extern from *:
     """
     static inline void reference_take(uint32_t *references) { __atomic_fetch_add(references, 1u, __ATOMIC_RELAXED); }
     static inline uint32_t reference_count(const uint32_t *it) { return __atomic_load_n(it, __ATOMIC_ACQUIRE); }
+    /* The Cork that this thread has begun; borrowed, because whoever begins one holds it until it ends. */
+    static thread_local PyObject *the_cork = nullptr;
+    static inline void cork_set(PyObject *it) { the_cork = it; }
+    static inline PyObject *cork_get(void) { return the_cork; }
     """
+    void cork_set(PyObject *it) noexcept
+    PyObject *cork_get() noexcept
     void reference_take(uint32_t *references) noexcept nogil
     uint32_t reference_count(const uint32_t *it) noexcept nogil
 
@@ -116,13 +123,20 @@ cdef bint request_frees(const Request *it) noexcept nogil:
 
 
 cdef uint8_t request_put(mailbox *mail, poller *poll, const int *ended, Request *it) noexcept nogil:
-    cdef uint8_t outcome
+    cdef bint asleep = False
+    cdef uint8_t outcome = request_leave(mail, ended, it, &asleep)
+    if asleep:
+        poller_wake(poll)
+    return outcome
+
+
+cdef uint8_t request_leave(mailbox *mail, const int *ended, Request *it, bint *asleep) noexcept nogil:
     cdef int put
     reference_take(&it.references)
     # The last places are for what gives back: under overload it is what helps.
     put = MAILBOX_FULL if mailbox_crowded(mail) and not request_frees(it) else mailbox_put(mail, it)
     if put == MAILBOX_WAKE:
-        poller_wake(poll)
+        asleep[0] = True
     elif put != MAILBOX_PUT:
         request_release(it)
         request_release(it)
@@ -180,12 +194,62 @@ cdef Pending ask(
     # A long poll ends with an answer, for which there must be somebody.
     made.timeout = timeout + (LATE_SECONDS if kind == REQUEST_WATCH or kind == REQUEST_AWAIT else 0.0)
     made.it = request_new(kind, command, clock_microseconds() + <uint64_t>(timeout * 1e6))
-    refused = request_put(mail, poll, ended, made.it)
+    refused = request_hand_in(engine, mail, poll, ended, made.it)
     if refused == OUTCOME_OVERLOADED:
         raise Overloaded("the queue of requests is full; try again after a pause")
     if refused:
         raise describe(refused, 0)
     return made
+
+
+# One wake-up for many ----------------------------------------------------------------------------------------------------
+
+
+@cython.final
+cdef class Cork:
+    """Holds back the wake-up of an engine while a thread hands many questions in: ``begin``, hand in, ``end``; and
+    ``flush`` when all are in. For an event loop, where each of a thousand tasks hands in one: waking the engine for each
+    cost more than all the rest of a put.
+
+    Belongs to one thread. Whoever makes ``end`` say True has to see to it that ``flush`` is called.
+    """
+
+    def begin(self):
+        """From now on this thread wakes no engine."""
+        cork_set(<PyObject *>self)
+
+    def end(self):
+        """From now on it does again. Whether a wake-up was held back that nobody has been told of."""
+        cdef bint fresh = self.engine is not None and not self.told
+        cork_set(NULL)
+        self.told = self.told or fresh
+        return fresh
+
+    def flush(self):
+        """Wakes what was to be woken."""
+        self.told = False
+        if self.engine is not None:
+            engine, self.engine = self.engine, None
+            poller_wake(self.poll)
+
+    cdef void note(self, object engine, poller *poll):
+        if self.engine is not None and self.poll != poll:
+            poller_wake(self.poll)  # this thread talks to two engines in turn
+        self.engine = engine
+        self.poll = poll
+
+
+cdef uint8_t request_hand_in(object engine, mailbox *mail, poller *poll, const int *ended, Request *it):
+    cdef bint asleep = False
+    cdef uint8_t outcome = request_leave(mail, ended, it, &asleep)
+    cdef PyObject *cork
+    if asleep:
+        cork = cork_get()
+        if cork == NULL:
+            poller_wake(poll)
+        else:
+            (<Cork>cork).note(engine, poll)
+    return outcome
 
 
 cdef uint8_t request_await(Request *it, double seconds) except? 0:
