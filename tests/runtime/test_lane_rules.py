@@ -614,3 +614,79 @@ def test_notices_tell_of_lanes_once_somebody_looks() -> None:
     found = world.rig.notices()
     assert found[0] == ("overflow",)
     assert len(found) == 1 + 4096
+
+
+def test_a_limit_ends_the_lane_although_it_is_renewed_and_its_renewals_come_to_an_end() -> None:
+    world = World(1)
+    lane, other = opened(world, 9.0), opened(world, 9.0)
+    begin = world.rig.now
+    world.rig.limit(lane, 20.0)
+    assert world.rig.deadline_of(lane) == world.rig.deadline_of(other) < begin + 20 * SECOND
+    renewed = 0
+    while lane.state == "open":
+        assert world.rig.now < begin + 20 * SECOND, "it was not lost in time"
+        world.rig.now = world.rig.deadline
+        world.run()
+        for key, kind, body in world.way:
+            sessions = [int.from_bytes(body[at : at + 8], "little") for at in range(2, len(body), 8)]
+            if lane.session in sessions:
+                renewed = world.rig.now
+            world.good(key, kind, body)
+        world.way.clear()
+        assert world.rig.deadline_of(lane) <= begin + 20 * SECOND
+    assert (lane.loss, world.rig.now) == ("its holder passed the limit it was given", begin + 20 * SECOND)
+    assert begin + 11 * SECOND < renewed < begin + 15 * SECOND, "the cluster's own expiry is soon after the limit"
+    assert other.state == "open"
+    assert world.rig.deadline_of(other) > world.rig.now
+    assert isinstance(became(world.rig.submit(lane, commands.put("k", b""), 1.0)), SessionLost)
+
+
+def test_a_limit_can_be_put_off_and_taken_back_until_it_is_passed() -> None:
+    world = World(1)
+    lane = opened(world, 9.0)
+
+    def passed(seconds: int) -> None:
+        end = world.rig.now + seconds * SECOND
+        while world.rig.deadline < end:
+            world.rig.now = max(world.rig.now, world.rig.deadline)
+            world.run()
+            for each in world.way:
+                world.good(*each)
+            world.way.clear()
+        world.rig.now = end
+        world.run()
+
+    world.rig.limit(lane, 5.0)  # the deadline is behind that already, so nothing is renewed
+    passed(4)
+    world.rig.limit(lane, 30.0)
+    passed(20)
+    assert lane.state == "open"
+    world.rig.limit(lane, -1.0)
+    passed(60)
+    assert lane.state == "open"
+    world.rig.limit(lane, 0.0)
+    assert world.rig.deadline_of(lane) == world.rig.now
+    world.run()
+    world.rig.now += 1000
+    world.run()
+    assert lane.state == "lost"
+    world.rig.limit(lane, -1.0)
+    assert world.rig.deadline_of(lane) == 0
+
+
+def test_a_limit_before_there_is_a_session_counts_too() -> None:
+    world = World(1)
+    lane = world.rig.lane(9.0, 1000.0)
+    world.rig.limit(lane, 2.0)
+    begin = world.rig.now
+    world.rig.connected(True)
+    world.run()
+    world.good(*world.way.pop())
+    world.run()
+    assert world.rig.deadline_of(lane) == begin + 2 * SECOND
+    world.rig.now = begin + 2 * SECOND
+    world.run()
+    assert (lane.state, lane.loss) == ("lost", "its holder passed the limit it was given")
+    for wrong in (-1.0, 1e9, float("nan")):
+        with pytest.raises(InvalidArgument):
+            lane.limit(wrong)

@@ -402,3 +402,15 @@ def test_notices_tell_one_thread_of_leaders(cluster: Cluster) -> None:
     thread.join()
     assert ("state", "suspended") in seen
     assert seen.index(("state", "suspended")) < len(seen) - 1
+
+
+def test_what_its_holder_limited_is_lost_here_first_and_then_in_the_cluster() -> None:
+    with alone() as node:
+        node.wait_ready(20.0)
+        lane = opened(node, 2.0)
+        begin = time.monotonic()
+        lane.limit(0.6)
+        until(lambda: lane.state == "lost", 20.0)
+        assert time.monotonic() - begin >= 0.6
+        assert (lane.held(), lane.deadline, lane.loss) == (False, 0.0, "its holder passed the limit it was given")
+        until(lambda: node.reader.session(lane.session) is None, 20.0)

@@ -360,6 +360,7 @@ class Model:
         permit.idle_since = 0
         permit.queue.append(Place(session, acquisition, units, self.index, value))
         if not free:
+            self.event(EventKind.WAIT, name, session, acquisition)
             raise Refused(Status.QUEUED, self.index)
         permit.queue[-1].token = permit.token = self.index
         self.flags |= ResultFlag.GRANTED

@@ -156,3 +156,17 @@ def test_the_floor_is_never_in_the_future(log: Driver) -> None:
 def test_misuse() -> None:
     with pytest.raises(InvalidArgument):
         Store().watch().collect(0)
+
+
+def test_a_holder_is_told_of_who_begins_to_wait_and_of_nobody_who_only_tries(log: Driver) -> None:
+    holder, other = log.open(1), log.open(2)
+    watch = log.store.watch("m", "m\x00", keys=False, permits=True)
+    granted = log.ok(c.acquire("m", session=holder, acquisition=1)).number
+    log.do(c.acquire("m", session=other, acquisition=1, wait=False))
+    queued = log.do(c.acquire("m", session=other, acquisition=2)).number
+    log.do(c.acquire("m", session=other, acquisition=2))  # the same question again
+    before = b"".join(log.store.snapshot())
+    assert [(each.revision, each.kind, each.session, each.acquisition, each.token) for each in watch.collect()] == [
+        (granted, EventKind.GRANT, holder, 1, granted), (queued, EventKind.WAIT, other, 2, 0),
+    ]  # fmt: skip
+    assert b"".join(Store.restore([before]).snapshot()) == before, "what waiters are told of is no state"

@@ -97,6 +97,10 @@ class Lane(Protocol):
     def deadline(self) -> float:
         """Until when it is certainly alive if nothing more is heard, in seconds of time.monotonic()."""
 
+    def limit(self, seconds: float | None) -> None:
+        """From now on it is alive for so many seconds at most, whatever is renewed; None: without a limit again. It
+        holds even if this process never runs Python again."""
+
     def held(self) -> bool:
         """Whether it is certainly alive by the local clock. Costs no round and no lock."""
 

@@ -1,6 +1,6 @@
 # A lane as Python holds it; see _lane.pyx. For any engine: a node or a client.
 
-from libc.stdint cimport uint8_t
+from libc.stdint cimport uint8_t, uint64_t
 
 from quorate.runtime._completions cimport Asked
 from quorate.runtime._lanes cimport NativeLane
@@ -26,6 +26,8 @@ cdef class Lane:
 
     cdef int mine(self) except -1
     cdef int hand_in(self, Request *request) except -1
+    # An absolute time of the engine's clock, or <uint64_t>-1 for none.
+    cdef int limit_to(self, uint64_t at) except -1
     cdef Pending asked(self, Request *request, double timeout)
 
 

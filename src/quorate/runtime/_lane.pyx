@@ -71,6 +71,7 @@ LOSSES = (
     "the cluster refused to open the session",
     "the cluster has an older state than it had, as after a restore",
     "the engine was stopped",
+    "its holder passed the limit it was given",
 )
 
 cdef unsigned long _generation = 0  # of this process: forks since the module was loaded
@@ -355,6 +356,32 @@ cdef class Lane:
         if self.ending is None:
             self.ending = self.asked(to_lane(self.it, REQUEST_LANE_CLOSE, NULL, timeout), timeout)
         return self.ending
+
+    cdef int limit_to(self, uint64_t at) except -1:
+        cdef Request *request
+        lane_limit(self.it, at)
+        request = to_lane(self.it, REQUEST_LANE_LIMIT, NULL, 1e9)
+        # It holds in any case; a loop that could not be told sees it at its next look at the lane.
+        request_put(self.mail, self.poll, self.ended, request)
+        request_release(request)
+        return 0
+
+    def limit(self, seconds):
+        """From now on the session is ours for so many seconds at most, whatever is renewed: then the lane is lost, even if
+        this process never runs Python again. It is not renewed for a time behind that, so that the cluster ends it soon
+        after, and at the latest a ttl later. None: without a limit again. A later call takes the place of an earlier one; a lane that is lost stays lost. From any thread.
+
+        Raises InvalidArgument for what is no number of seconds.
+        """
+        cdef double most
+        self.mine()
+        if seconds is None:
+            self.limit_to(<uint64_t>-1)
+            return
+        most = seconds
+        if not 0 <= most < 4e6:
+            raise InvalidArgument(f"a lane is limited to 0 to 4,000,000 seconds, not {seconds!r}")
+        self.limit_to(clock_microseconds() + <uint64_t>(most * 1e6))
 
     def held(self):
         """Whether the session is certainly alive, by the local clock. No lock, no system call."""

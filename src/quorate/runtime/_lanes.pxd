@@ -33,11 +33,13 @@ cdef extern from "quorate/runtime/lanes.hpp" namespace "quorate" nogil:
     const uint8_t LOSS_REFUSED
     const uint8_t LOSS_REWOUND
     const uint8_t LOSS_STOPPED
+    const uint8_t LOSS_LIMIT
 
     const uint8_t REQUEST_LANE_OPEN
     const uint8_t REQUEST_LANE_COMMAND
     const uint8_t REQUEST_LANE_MANY
     const uint8_t REQUEST_LANE_CLOSE
+    const uint8_t REQUEST_LANE_LIMIT
 
     const uint8_t COMMAND_WAITS
     const uint8_t COMMAND_SENT
@@ -93,6 +95,7 @@ cdef extern from "quorate/runtime/lanes.hpp" namespace "quorate" nogil:
         uint8_t loss
         uint64_t session
         uint64_t deadline
+        uint64_t limit
         int dropped
         Lanes *lanes
         uint8_t *nonce
@@ -171,6 +174,8 @@ cdef void lanes_stopped(Lanes *it) noexcept nogil
 cdef void lane_release(NativeLane *it) noexcept nogil
 # Until when the session is ours, 0 if it is not; from any thread.
 cdef uint64_t lane_deadline(const NativeLane *it) noexcept nogil
+# From any thread: from this time on the session is not ours; a REQUEST_LANE_LIMIT tells the loop to look at it.
+cdef void lane_limit(NativeLane *it, uint64_t at) noexcept nogil
 cdef uint8_t lane_state(const NativeLane *it) noexcept nogil
 cdef uint8_t lane_loss(const NativeLane *it) noexcept nogil
 cdef uint64_t lane_session(const NativeLane *it) noexcept nogil

@@ -14,7 +14,8 @@ An asker that gave up is answered, by what is known: if any sending may have bee
 not happen, and an empty transaction takes the number, so that those behind it can go on.
 
 The session is ours until the time before the last acknowledged renewal was sent, plus its time to live, minus a margin for
-clocks that run at different speeds. Then everything that belongs to it is lost here, ahead of the cluster.
+clocks that run at different speeds. Then everything that belongs to it is lost here, ahead of the cluster. Its holder may give
+it a limit: then it is not ours any longer than that, and no renewal is sent that would be for a time behind the limit alone.
 
 Knows nothing of connections, of logs and of Python; a loop drives it (_lanes.pxd says how). Nothing is answered and nothing
 is sent while a caller goes through its own tables: an answer only notes, lanes_run sends.
@@ -115,7 +116,11 @@ cdef void lane_release(NativeLane *it) noexcept nogil:
 
 
 cdef uint64_t lane_deadline(const NativeLane *it) noexcept nogil:
-    return shared_load64(&it.deadline)
+    return min(shared_load64(&it.deadline), shared_load64(&it.limit))
+
+
+cdef void lane_limit(NativeLane *it, uint64_t at) noexcept nogil:
+    shared_store64(&it.limit, at)
 
 
 cdef uint8_t lane_state(const NativeLane *it) noexcept nogil:
@@ -646,7 +651,7 @@ cdef int declare_open(Lanes *it, NativeLane *lane, uint64_t now) except -1 nogil
     shared_store64(&lane.deadline, lane.opened_from + lane.ttl - lane.margin)
     lane.found = 0
     renew_at(it, lane, lane.opened_from + lane.ttl // 3)
-    timer_at(it, lane, lane.deadline)
+    timer_at(it, lane, lane_deadline(lane))
     state_is(it, lane, LANE_CLOSING if lane.closing else LANE_OPEN)
     if asker != NULL:
         lane.opening = NULL
@@ -707,11 +712,17 @@ cdef int renew(Lanes *it, LaneDriver *driver, uint64_t now) except -1 nogil:
             if lane.renew_at > now + lane.ttl // 6:
                 break
             renew_at(it, lane, 0)
+            if lane.deadline >= shared_load64(&lane.limit):
+                timer_at(it, lane, shared_load64(&lane.limit))
+                continue
             made.lanes.push_back(lane)
             if flag_get(&lane.dropped) and not lane.closing:
                 lane.closing = True
                 wake(it, lane)
         count = made.lanes.size()
+        if count == 0:
+            sending_done(it, made)
+            continue
         body = buffer_new(2 + 8 * count)
         if body == NULL:
             no_memory()
@@ -798,8 +809,9 @@ cdef int due(Lanes *it, NativeLane *lane, uint64_t now) except -1 nogil:
         asker = lane.ending
         lane.ending = NULL
         request_answer(asker, unanswered(it, lane), 0, 0, 0, NULL)
-    if lane.session and now >= lane.deadline:
-        lose(it, lane, LOSS_DEADLINE, NEVER)
+    if lane.session and now >= lane_deadline(lane):
+        # Nothing of a lane that passed its limit is renewed, so that the cluster ends the session by itself.
+        lose(it, lane, LOSS_DEADLINE if now >= lane.deadline else LOSS_LIMIT, NEVER)
         return 0
     if lane.closing and not lane.session and lane.opened_from and not lane.live and now >= lane.opened_from + lane.ttl:
         # Whether it was opened is not known, and it is over by itself.
@@ -824,7 +836,7 @@ cdef void schedule(Lanes *it, NativeLane *lane, uint64_t now) noexcept nogil:
     if lane.ending != NULL:
         at = min(at, lane.ending.expires_at)
     if lane.session:
-        at = min(at, lane.deadline)
+        at = min(at, lane_deadline(lane))
     elif lane.closing and lane.opened_from:
         at = min(at, lane.opened_from + lane.ttl)
     if lane.retry_at:
@@ -953,6 +965,13 @@ cdef int lanes_take(Lanes *it, Request *request, uint64_t now) except -1 nogil:
         lane.opening = request
         timer_at(it, lane, request.expires_at)
         wake(it, lane)
+        return 0
+    if request.kind == REQUEST_LANE_LIMIT:
+        request_answer(request, OUTCOME_DONE, 0, 0, 0, NULL)
+        if lane.session and not over(lane):
+            if lane.deadline < shared_load64(&lane.limit) and not lane.renew_at:
+                renew_at(it, lane, now)  # the limit was put off, and renewals had come to an end
+            schedule(it, lane, now)
         return 0
     if request.kind == REQUEST_LANE_CLOSE:
         if over(lane):

@@ -31,7 +31,8 @@ enum LaneLoss : uint8_t {
     LOSS_DEADLINE, /* no renewal in time: it may have been ended, from now on */
     LOSS_REFUSED,  /* it was never opened; `opened` is the result */
     LOSS_REWOUND,  /* the cluster has an older state of the session than it had: it was restored from a backup */
-    LOSS_STOPPED   /* the engine ended */
+    LOSS_STOPPED,  /* the engine ended */
+    LOSS_LIMIT     /* its holder gave it a limit, and that is passed */
 };
 
 /* What a lane is asked by Python threads: kinds of Request that never leave the process. */
@@ -39,7 +40,8 @@ enum LaneRequest : uint8_t {
     REQUEST_LANE_OPEN = 200, /* answered once there is a session, with the result of its opening */
     REQUEST_LANE_COMMAND,    /* tag: weight of its result */
     REQUEST_LANE_MANY,       /* a Many */
-    REQUEST_LANE_CLOSE       /* answered once the session has ended */
+    REQUEST_LANE_CLOSE,      /* answered once the session has ended */
+    REQUEST_LANE_LIMIT       /* the limit was changed; nobody waits for an answer */
 };
 
 struct Lane;
@@ -95,6 +97,7 @@ struct Lane {
     uint8_t loss = LOSS_NONE;
     uint64_t session = 0;
     uint64_t deadline = 0;       /* until then the session is ours for sure; 0: it is not */
+    uint64_t limit = UINT64_MAX; /* atomic, written by any thread: the session is not ours from then on, whatever is renewed */
     int dropped = 0;             /* atomic: nobody holds the handle any more, and the request to close it found no room */
 
     Lanes *lanes = nullptr;

@@ -16,6 +16,8 @@ from quorate.store._csrc cimport *
 from quorate.store._permits cimport *
 from quorate.store._reader cimport KeyValue, acquisition_of, key_value, session_view
 
+from dataclasses import replace
+
 from quorate.errors import InvalidArgument
 from quorate.store.views import Acquisition, EventKind, PermitKind, WatchEvent
 from quorate.store.views import Permit as PermitView
@@ -23,6 +25,8 @@ from quorate.store.views import Permit as PermitView
 cdef enum:
     SESSION_FIXED = 45  # bytes of a row of SESSIONS before the label
     EVENT_FIXED = 34
+
+cdef dict KINDS = {int(each): each for each in EventKind}
 
 
 cdef struct Cursor:
@@ -298,7 +302,8 @@ def decode_parts(bytes data not None, size_t skip=0) -> list[tuple[int, object]]
 
 
 def decode_events(bytes data not None, size_t skip=0) -> tuple[bool, int, int, list[WatchEvent]]:
-    """(whether the history asked for is gone, from where to go on, the first revision that is there, events in order)."""
+    """(whether the history asked for is gone, from where to go on, the first revision that is there, events in order). A kind of
+    event that this program does not know is left out."""
     cdef Cursor it
     cdef bint compacted
     cdef uint64_t complete
@@ -317,15 +322,19 @@ def decode_events(bytes data not None, size_t skip=0) -> tuple[bool, int, int, l
         try:
             if row.key_length < skip:
                 raise InvalidArgument("the answer has an event outside of the namespace")
+            kind = KINDS.get(head[32])
+            if kind is None:
+                # Of a newer cluster. What happened stays told: the one before it is the last of the revision now.
+                if head[33] and found and found[len(found) - 1].revision == load_le64(head):
+                    found.append(replace(found.pop(), last_of_revision=True))
+                continue
             found.append(WatchEvent(
-                revision=load_le64(head), kind=EventKind(head[32]),
+                revision=load_le64(head), kind=kind,
                 name=PyBytes_FromStringAndSize(<const char *> item_key(row) + skip, row.key_length - <Py_ssize_t> skip),
                 value=PyBytes_FromStringAndSize(<const char *> item_value(row), row.value_length),
                 version=row.version, session=load_le64(head + 8), acquisition=load_le64(head + 16),
                 token=load_le64(head + 24), last_of_revision=head[33] != 0,
             ))
-        except ValueError as wrong:
-            raise InvalidArgument(f"the answer has an unknown event: {wrong}") from None
         finally:
             item_release(row)
     finish(&it)

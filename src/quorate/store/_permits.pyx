@@ -347,9 +347,7 @@ cdef int acquire(StoreState *it, const command *what, Outcome *out) except -1 no
     place_save(it, permit.id, &place, what.value)
     acquired_save(it, permit.id, &place, what.name)
     permit_save(it, &permit, what.name)
-    if granted:
-        tell(it, EVENT_GRANT, what.name, &place)
-    return 0
+    return tell(it, EVENT_GRANT if granted else EVENT_WAIT, what.name, &place)
 
 
 cdef int release(StoreState *it, const command *what, Outcome *out) except -1 nogil:

@@ -85,6 +85,7 @@ cdef enum: # EventKind
     EVENT_RELEASE = 5
     EVENT_REVOKE = 6
     EVENT_VALUE = 7    # a holder changed its value
+    EVENT_WAIT = 8     # somebody began to wait; session and acquisition are theirs, token is 0
 
 cdef struct Event:
     uint64_t revision

@@ -114,6 +114,8 @@ class EventKind(IntEnum):
     RELEASE = 5
     REVOKE = 6
     VALUE = 7
+    WAIT = 8
+    """Somebody began to wait for a permit: its holder may want to know."""
 
 
 @dataclass(frozen=True)

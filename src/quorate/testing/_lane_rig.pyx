@@ -134,6 +134,11 @@ cdef class LaneRig:
         self.take(self.now + <uint64_t>(timeout * 1e6))
         return made
 
+    def limit(self, Lane lane not None, double seconds):
+        """A limit in seconds of the rig's time; below 0: none."""
+        lane.limit_to(self.now + <uint64_t>(seconds * 1e6) if seconds >= 0 else <uint64_t>-1)
+        self.take(0)
+
     def collect(self):
         """What handles asked for by being dropped."""
         self.take(<uint64_t>-1 // 2)
