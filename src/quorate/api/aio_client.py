@@ -16,11 +16,11 @@ from quorate.api import op
 from quorate.api.client import Consistency
 from quorate.api.connect import core_of
 from quorate.api.core import Committed, Core, Found, TransactionParts
-from quorate.api.keys import Fence, Key, Value
 from quorate.api.session import SessionView
 from quorate.api.watch import LOOK_SECONDS, Event, WatchCore
 from quorate.client.backend import Member, State
 from quorate.client.flow import seconds
+from quorate.client.keys import Fence, Key, Value
 from quorate.client.waker import Waker
 from quorate.store import KeyValue
 

@@ -8,11 +8,11 @@ from typing import Any, Literal, TypeVar, final
 
 from quorate.api import op
 from quorate.api.core import Committed, Core, Found, TransactionParts
-from quorate.api.keys import Fence, Key, Value
 from quorate.api.session import Session
 from quorate.api.watch import Watch
 from quorate.client.backend import Member, State
 from quorate.client.flow import Future, run
+from quorate.client.keys import Fence, Key, Value
 from quorate.store import KeyValue
 
 __all__ = ["Client", "Transaction"]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from quorate.api.client import Client
 from quorate.api.core import TIMEOUT, Core
-from quorate.api.keys import key_of
 from quorate.client.flow import seconds
+from quorate.client.keys import key_of
 from quorate.client.urls import parse_url
 
 __all__ = ["connect", "core_of"]

@@ -10,10 +10,10 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, TypeVar
 
-from quorate.api.keys import Fence, Key, fence_of, key_of, range_of, value_of
 from quorate.api.op import Operation, delete_range
 from quorate.client.backend import Backend, Lane, Member
 from quorate.client.flow import Flow, Pause, seconds
+from quorate.client.keys import Fence, Key, fence_of, key_of, range_of, value_of
 from quorate.client.outcomes import checked, error_of
 from quorate.errors import (
     Indeterminate,

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, final
 
-from quorate.api.keys import Key, Value, key_of, range_of, value_of
+from quorate.client.keys import Key, Value, key_of, range_of, value_of
 from quorate.errors import InvalidArgument, LimitExceeded
 from quorate.store import KeyValue, commands
 from quorate.store.views import Result, Status

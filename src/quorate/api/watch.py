@@ -14,8 +14,8 @@ from types import TracebackType
 from typing import Any, Final, TypeVar, final
 
 from quorate.api.core import Core
-from quorate.api.keys import Key, key_of, prefix_end
 from quorate.client.flow import Flow, Pause, Step, run, seconds
+from quorate.client.keys import Key, key_of, prefix_end
 from quorate.errors import Compacted, Indeterminate, InvalidArgument, NoQuorum, NotLeader, Overloaded, RequestTimeout
 from quorate.store.views import EventKind
 

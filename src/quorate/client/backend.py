@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Protocol
 
+from quorate.client.attendant import Attendant
 from quorate.client.flow import Answer, Flow
 from quorate.errors import QuorateError
 from quorate.store import KeyValue, Reader
@@ -76,6 +77,10 @@ class Lane(Protocol):
     @property
     def id(self) -> int:
         """Names it in notices, in this process."""
+
+    @property
+    def opening(self) -> Answer:
+        """What became of the opening: (session, encoded result)."""
 
     @property
     def session(self) -> int:
@@ -163,6 +168,24 @@ class Backend(Protocol):
 
     def open_lane(self, ttl: float, label: str, timeout: float) -> Flow[Lane]:
         """Opens a session of its own; it is kept alive until :meth:`close_lane`."""
+
+    def pooled(self, ttl: float) -> Lane:
+        """The session that all recipes of this client with this ttl share: made when there is none, or it is over.
+
+        It may be opening still; commands can be handed in at once. If limits of the cluster stand against the ttl, all
+        of them are answered with SessionLost, and :meth:`refusal` says why.
+        """
+
+    def refusal(self, lane: Lane) -> QuorateError | None:
+        """Why the cluster refused to open a session; None if it did not."""
+
+    def on_lane(self, lane: Lane, callback: Callable[[str], None]) -> Callable[[], None]:
+        """Calls back with "lost" when the session is, "suspended" when the cluster cannot be reached, "connected" when
+        it can again: in the thread that runs callbacks. Gives a function that ends it."""
+
+    @property
+    def attendant(self) -> Attendant:
+        """Where recipes of this client go on by themselves."""
 
     def close_lane(self, lane: Lane, timeout: float) -> Flow[None]:
         """Ends a session with all that belongs to it."""

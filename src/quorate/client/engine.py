@@ -14,10 +14,11 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeVar
 
+from quorate.client.attendant import Attendant
 from quorate.client.backend import Events, Lane, Member, Rows, State
 from quorate.client.flow import Answer, Flow, Pause, run
 from quorate.client.notices import Notices, notices_of, told
-from quorate.client.outcomes import checked
+from quorate.client.outcomes import checked, error_of
 from quorate.errors import (
     ConnectionLost,
     Indeterminate,
@@ -66,9 +67,12 @@ class EngineBackend:
         self._lock = threading.Lock()
         self._pooled: Lane | None = None  # the session in which this client writes
         self._pooled_of: Any = None  # the engine that it belongs to
+        self._pools: dict[float, tuple[Any, Lane]] = {}  # for recipes: by ttl, the engine and its session
+        self._attendant: Attendant | None = None
         # Those that were opened here and not closed, by their ids in notices; a session that is forgotten ends.
         self._lanes: weakref.WeakValueDictionary[int, Lane] = weakref.WeakValueDictionary()
         self._callbacks: list[Callable[[State], None]] = []
+        self._watched: dict[int, tuple[Lane, list[Callable[[str], None]]]] = {}  # sessions whose fate is told, by id
         self._told: State | None = None
         self._notices: Notices | None = None
 
@@ -268,10 +272,51 @@ class EngineBackend:
         found: Lane = lane
         return found
 
+    def pooled(self, ttl: float) -> Lane:
+        """See :class:`~quorate.client.backend.Backend`."""
+        engine = self._engine()
+        found = self._pools.get(ttl)
+        if found is not None and found[0] is engine and found[1].state in ("opening", "open") and not self._closed:
+            return found[1]
+        with self._lock:
+            self._open()
+            found = self._pools.get(ttl)
+            if found is not None and found[0] is engine and found[1].state in ("opening", "open"):
+                return found[1]
+            if found is not None:
+                self._lanes.pop(found[1].id, None)
+            lane: Lane = engine.lane(ttl, label=self._label.encode()[:255])
+            self._lanes[lane.id] = lane
+            self._pools[ttl] = (engine, lane)
+            return lane
+
+    def refusal(self, lane: Lane) -> QuorateError | None:
+        """See :class:`~quorate.client.backend.Backend`."""
+        if lane.state != "lost" or not lane.opening.done:
+            return None
+        try:
+            _, result = lane.opening.wait(0.0)
+        except QuorateError as error:
+            return error
+        return error_of(Result.decode(result))
+
+    @property
+    def attendant(self) -> Attendant:
+        """See :class:`~quorate.client.backend.Backend`."""
+        found = self._attendant
+        if found is None:
+            with self._lock:
+                self._open()
+                found = self._attendant
+                if found is None:
+                    found = self._attendant = Attendant()
+        return found
+
     def close_lane(self, lane: Lane, timeout: float) -> Flow[None]:
         """See :class:`~quorate.client.backend.Backend`."""
         with self._lock:
             self._lanes.pop(lane.id, None)
+            self._watched.pop(lane.id, None)
         try:
             yield lane.close(timeout)
         except SessionLost:
@@ -291,19 +336,39 @@ class EngineBackend:
                 if callback in self._callbacks:
                     self._callbacks.remove(callback)
                 none_left = not self._callbacks
-            if none_left and self._notices is not None:
+            if none_left and not self._watched and self._notices is not None:
                 self._notices.forget(self._hear)
                 self._notices = None
 
         return end
 
+    def on_lane(self, lane: Lane, callback: Callable[[str], None]) -> Callable[[], None]:
+        """See :class:`~quorate.client.backend.Backend`."""
+        with self._lock:
+            self._open()
+            listens = self._notices is not None
+            self._watched.setdefault(lane.id, (lane, []))[1].append(callback)
+        if not listens:
+            self._listen(self._engine())
+
+        def end() -> None:
+            with self._lock:
+                _, callbacks = self._watched.get(lane.id, (lane, []))
+                if callback in callbacks:
+                    callbacks.remove(callback)
+                if not callbacks and lane.state not in ("opening", "open"):
+                    self._watched.pop(lane.id, None)  # else it is soon watched again
+
+        return end
+
     def _listen(self, engine: Any) -> None:
         """Has the engine's notices told, if anybody wants to know."""
-        if self._callbacks:
+        if self._callbacks or self._watched:
             self._notices = notices_of(engine)
             self._notices.listen(self._hear)
 
     def _hear(self, notice: tuple[Any, ...]) -> None:
+        self._tell_watchers(notice)
         state = None
         if notice[0] == "state":
             state = _STATES.get(notice[1])
@@ -317,6 +382,21 @@ class EngineBackend:
         self._told = state
         for callback in list(self._callbacks):
             told(callback, state)
+
+    def _tell_watchers(self, notice: tuple[Any, ...]) -> None:
+        with self._lock:
+            watched = [(lane, list(callbacks)) for lane, callbacks in self._watched.values()]
+        stopped = notice == ("state", "stopped")
+        for lane, callbacks in watched:
+            # What a full queue of notices dropped may have been the loss of any of them.
+            lost = stopped or (lane.state == "lost" if notice[0] == "overflow" else notice == ("lane", lane.id, "lost"))
+            what = "lost" if lost else notice[1] if notice[0] == "state" else None
+            if lost:
+                with self._lock:
+                    self._watched.pop(lane.id, None)
+            if what is not None:
+                for callback in callbacks:
+                    told(callback, what)
 
     # The cluster
 
@@ -367,6 +447,10 @@ class EngineBackend:
             lanes = list(self._lanes.values())
             self._lanes.clear()
             self._callbacks.clear()
+            self._watched.clear()
+            self._pools.clear()
+        if self._attendant is not None:
+            self._attendant.close()
         if self._notices is not None:
             self._notices.forget(self._hear)
         deadline = time.monotonic() + GOODBYE_SECONDS
