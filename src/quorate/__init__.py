@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from quorate.api.watch import Event, Watch
     from quorate.client.backend import Member, State
     from quorate.config import RaftConfig
+    from quorate.recipes.counter import Counter
     from quorate.store import KeyValue
     from quorate.store.views import EventKind
 
@@ -50,6 +51,7 @@ __all__ = [
     "Compacted",
     "ConfigError",
     "ConnectionLost",
+    "Counter",
     "EmptyRing",
     "Event",
     "EventKind",
@@ -85,6 +87,7 @@ __all__ = [
 
 _LATER: Final = {
     "Client": "api.client",
+    "Counter": "recipes.counter",
     "Event": "api.watch",
     "EventKind": "store.views",
     "KeyValue": "store",

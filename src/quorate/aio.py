@@ -2,5 +2,6 @@
 
 from quorate.api.aio_client import Client, Session, Transaction, Watch, connect
 from quorate.api.aio_node import Node, local
+from quorate.recipes.counter import AsyncCounter as Counter
 
-__all__ = ["Client", "Node", "Session", "Transaction", "Watch", "connect", "local"]
+__all__ = ["Client", "Counter", "Node", "Session", "Transaction", "Watch", "connect", "local"]

@@ -35,7 +35,10 @@ class Driven:
                 return await answer if hasattr(answer, "__await__") and not hasattr(answer, "result") else answer
 
             answer = asyncio.run_coroutine_threadsafe(carried_out(), self._loop).result(60)
-            if type(answer).__module__.startswith(("quorate.api.aio", "asyncio", "_asyncio")):
+            kind = type(answer)
+            if kind.__module__.startswith(("quorate.api.aio", "asyncio", "_asyncio")) or (
+                kind.__module__.startswith("quorate.recipes") and kind.__name__.startswith("Async")
+            ):
                 return DrivenFuture(answer, self._loop) if hasattr(answer, "result") else Driven(answer, self._loop)
             return answer
 

@@ -10,7 +10,7 @@ import pytest
 import quorate
 import quorate.aio
 
-NAMES = ("Client", "Node", "Session", "Transaction", "Watch")
+NAMES = ("Client", "Counter", "Node", "Session", "Transaction", "Watch")
 
 
 def public(thing: Any) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import contextlib
 import functools
 from collections.abc import Callable, Generator, Iterable, Mapping
 from types import TracebackType
-from typing import Any, TypeVar, final
+from typing import TYPE_CHECKING, Any, TypeVar, final
 
 from quorate.api import op
 from quorate.api.client import Consistency
@@ -22,7 +22,11 @@ from quorate.client.backend import Member, State
 from quorate.client.flow import seconds
 from quorate.client.keys import Fence, Key, Value
 from quorate.client.waker import Waker
+from quorate.recipes.base import TaskCarrier
 from quorate.store import KeyValue
+
+if TYPE_CHECKING:  # each is imported by the method that makes it: few programs need them all
+    from quorate.recipes.counter import AsyncCounter
 
 __all__ = ["Client", "Session", "Transaction", "Watch", "connect"]
 
@@ -204,6 +208,7 @@ class Client:
         self._core = core
         self._owns = waker is None
         self._waker = waker or Waker()
+        self._carrier = TaskCarrier(self._waker)
 
     # Writing
 
@@ -342,6 +347,14 @@ class Client:
         """The changes of a key, or with ``prefix=True`` of all keys that begin with it: ``async for event in
         watch``."""
         return Watch(self._core, self._waker, key, prefix, revision, timeout)
+
+    # Recipes
+
+    def counter(self, name: Key) -> AsyncCounter:
+        """An integer that many processes add to, each addition exactly once."""
+        from quorate.recipes.counter import AsyncCounter
+
+        return AsyncCounter(self._core, self._carrier, name)
 
     # The cluster
 

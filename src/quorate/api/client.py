@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
-from typing import Any, Literal, TypeVar, final
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, final
 
 from quorate.api import op
 from quorate.api.core import Committed, Core, Found, TransactionParts
@@ -13,7 +13,11 @@ from quorate.api.watch import Watch
 from quorate.client.backend import Member, State
 from quorate.client.flow import Future, run
 from quorate.client.keys import Fence, Key, Value
+from quorate.recipes.base import ThreadCarrier
 from quorate.store import KeyValue
+
+if TYPE_CHECKING:  # each is imported by the method that makes it: few programs need them all
+    from quorate.recipes.counter import Counter
 
 __all__ = ["Client", "Transaction"]
 
@@ -82,6 +86,7 @@ class Client:
     def __init__(self, core: Core, *, owns: bool = True) -> None:
         self._core = core
         self._owns = owns
+        self._carrier = ThreadCarrier()
 
     # Writing
 
@@ -276,6 +281,14 @@ class Client:
         ('PUT', b'config/rate', b'100', True)
         """
         return Watch(self._core, key, prefix, revision, timeout)
+
+    # Recipes
+
+    def counter(self, name: Key) -> Counter:
+        """An integer that many processes add to, each addition exactly once: see :class:`Counter`."""
+        from quorate.recipes.counter import Counter
+
+        return Counter(self._core, self._carrier, name)
 
     # The cluster
 

@@ -87,11 +87,11 @@ def range_of(start: Key, end: Key, prefix: Key | None, namespace: bytes) -> tupl
     return first, last
 
 
-def name_of(name: Key, prefix: bytes) -> bytes:
-    """The bytes of the name of a lock inside a namespace."""
-    raw = _raw(name, "name of a lock")
+def name_of(name: Key, prefix: bytes, of: str = "lock") -> bytes:
+    """The bytes of the name of a lock, or of another recipe, inside a namespace."""
+    raw = _raw(name, f"name of a {of}")
     if not raw or len(prefix) + len(raw) > PERMIT_NAME_MAX:
-        raise InvalidArgument(f"a name of a lock has 1 to {PERMIT_NAME_MAX} bytes, with its namespace, not {len(raw)}")
+        raise InvalidArgument(f"a name of a {of} has 1 to {PERMIT_NAME_MAX} bytes, with its namespace, not {len(raw)}")
     return prefix + raw
 
 
