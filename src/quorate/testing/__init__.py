@@ -1,6 +1,7 @@
 """Test your own system as Quorate is tested: simulated clusters, seeded faults, histories, a linearizability checker.
 
 - :class:`SimCluster`: production cores in simulated time, driven by one seed, with your state machine or registers.
+- :class:`FlowRig`: flows of recipes over a real store, one step at a time, with cancellation thrown in at any wait.
 - :class:`History` and :func:`check`: record what clients saw, and judge it.
 - :class:`ProcessCluster`: real nodes, one process each, to be killed, paused and started again.
 - the pytest fixtures ``sim_cluster`` and ``quorate_cluster`` (see :mod:`quorate.testing.fixtures`).
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from quorate.testing.cluster import SimCluster
     from quorate.testing.failure import SimulationFailed
+    from quorate.testing.flows import FlowClient, FlowRig, FlowTask
     from quorate.testing.history import NEVER, History, Operation
     from quorate.testing.linearizability import MUTEX, REGISTER, Model, Verdict, check
     from quorate.testing.machine import Registers, StateMachine
@@ -28,6 +30,9 @@ __all__ = [
     "NEVER",
     "PROFILES",
     "REGISTER",
+    "FlowClient",
+    "FlowRig",
+    "FlowTask",
     "History",
     "Model",
     "Operation",
@@ -45,7 +50,7 @@ __all__ = [
     "run_seed",
 ]
 
-_PARTS = ("cluster", "failure", "history", "linearizability", "machine", "processes", "profiles", "runner")
+_PARTS = ("cluster", "failure", "flows", "history", "linearizability", "machine", "processes", "profiles", "runner")
 
 
 def __getattr__(name: str) -> Any:
