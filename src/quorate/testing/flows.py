@@ -123,7 +123,7 @@ class FlowTask(Generic[T]):
 
 @final
 class FlowClient:
-    """A client's core over the rig: a :class:`quorate.recipes.base.Place`, with what can happen to a process."""
+    """A client's core over the rig: a ``quorate.recipes.base.Place``, with what can happen to a process."""
 
     def __init__(self, rig: FlowRig, label: str, prefix: bytes, timeout: float) -> None:
         self.rig: Final = rig
