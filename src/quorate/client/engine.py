@@ -7,11 +7,14 @@ read by `store._decode`.
 from __future__ import annotations
 
 import contextlib
+import os
+import sys
 import threading
 import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from quorate.client.attendant import Attendant
@@ -58,12 +61,21 @@ ANSWER_BYTES: Final = 4 << 20
 _STATES: Final = {"connected": State.CONNECTED, "suspended": State.SUSPENDED, "stopped": State.LOST}
 
 
+def own_label() -> str:
+    """Who this process is, for people who look who holds a lock: host, process, program. At most 255 bytes."""
+    path = Path(sys.argv[0] if sys.argv else "")
+    program = path.parent.name if path.name == "__main__.py" else path.name
+    if program in ("", "-", "-c", "-m"):
+        program = "python"
+    return f"{os.uname().nodename} {os.getpid()} {program}".encode(errors="replace")[:255].decode(errors="ignore")
+
+
 class EngineBackend:
     """A :class:`~quorate.client.backend.Backend` over an engine; subclasses say which one it is now."""
 
     def __init__(self, label: str = "") -> None:
         self._closed = False
-        self._label = label
+        self._label = label or own_label()
         self._lock = threading.Lock()
         self._pooled: Lane | None = None  # the session in which this client writes
         self._pooled_of: Any = None  # the engine that it belongs to
