@@ -43,6 +43,10 @@ if TYPE_CHECKING:
     from quorate.client.backend import Member, State
     from quorate.config import RaftConfig
     from quorate.recipes.counter import Counter
+    from quorate.recipes.election import Election, Leader, Observation, Term
+    from quorate.recipes.held import Takeable
+    from quorate.recipes.rwlock import RWLock
+    from quorate.recipes.semaphore import Permits, Semaphore
     from quorate.store import KeyValue
     from quorate.store.views import EventKind
 
@@ -52,6 +56,7 @@ __all__ = [
     "ConfigError",
     "ConnectionLost",
     "Counter",
+    "Election",
     "EmptyRing",
     "Event",
     "EventKind",
@@ -59,6 +64,7 @@ __all__ = [
     "InvalidArgument",
     "InvariantBroken",
     "KeyValue",
+    "Leader",
     "LimitExceeded",
     "LockLost",
     "Member",
@@ -67,15 +73,21 @@ __all__ = [
     "NodeFailed",
     "NotHappened",
     "NotLeader",
+    "Observation",
     "Overloaded",
+    "Permits",
     "QuorateError",
+    "RWLock",
     "RaftConfig",
     "Rejected",
     "RequestTimeout",
+    "Semaphore",
     "Session",
     "SessionLost",
     "State",
     "StorageError",
+    "Takeable",
+    "Term",
     "Transaction",
     "Watch",
     "__version__",
@@ -88,14 +100,22 @@ __all__ = [
 _LATER: Final = {
     "Client": "api.client",
     "Counter": "recipes.counter",
+    "Election": "recipes.election",
     "Event": "api.watch",
     "EventKind": "store.views",
     "KeyValue": "store",
+    "Leader": "recipes.election",
     "Member": "client.backend",
     "Node": "api.node",
+    "Observation": "recipes.election",
+    "Permits": "recipes.semaphore",
+    "RWLock": "recipes.rwlock",
     "RaftConfig": "config",
+    "Semaphore": "recipes.semaphore",
     "Session": "api.session",
     "State": "client.backend",
+    "Takeable": "recipes.held",
+    "Term": "recipes.election",
     "Transaction": "api.client",
     "Watch": "api.watch",
     "connect": "api.connect",

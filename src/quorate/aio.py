@@ -3,5 +3,30 @@
 from quorate.api.aio_client import Client, Session, Transaction, Watch, connect
 from quorate.api.aio_node import Node, local
 from quorate.recipes.counter import AsyncCounter as Counter
+from quorate.recipes.election import AsyncElection as Election
+from quorate.recipes.election import AsyncObservation as Observation
+from quorate.recipes.election import AsyncTerm as Term
+from quorate.recipes.election import Leader
+from quorate.recipes.held import AsyncTakeable as Takeable
+from quorate.recipes.rwlock import AsyncRWLock as RWLock
+from quorate.recipes.semaphore import AsyncPermits as Permits
+from quorate.recipes.semaphore import AsyncSemaphore as Semaphore
 
-__all__ = ["Client", "Counter", "Node", "Session", "Transaction", "Watch", "connect", "local"]
+__all__ = [
+    "Client",
+    "Counter",
+    "Election",
+    "Leader",
+    "Node",
+    "Observation",
+    "Permits",
+    "RWLock",
+    "Semaphore",
+    "Session",
+    "Takeable",
+    "Term",
+    "Transaction",
+    "Watch",
+    "connect",
+    "local",
+]

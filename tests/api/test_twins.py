@@ -10,7 +10,10 @@ import pytest
 import quorate
 import quorate.aio
 
-NAMES = ("Client", "Counter", "Node", "Session", "Transaction", "Watch")
+NAMES = (
+    "Client", "Counter", "Election", "Node", "Observation", "Permits", "RWLock", "Semaphore", "Session", "Takeable",
+    "Term", "Transaction", "Watch",
+)  # fmt: skip
 
 
 def public(thing: Any) -> dict[str, Any]:

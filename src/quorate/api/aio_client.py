@@ -27,6 +27,9 @@ from quorate.store import KeyValue
 
 if TYPE_CHECKING:  # each is imported by the method that makes it: few programs need them all
     from quorate.recipes.counter import AsyncCounter
+    from quorate.recipes.election import AsyncElection
+    from quorate.recipes.rwlock import AsyncRWLock
+    from quorate.recipes.semaphore import AsyncSemaphore
 
 __all__ = ["Client", "Session", "Transaction", "Watch", "connect"]
 
@@ -355,6 +358,73 @@ class Client:
         from quorate.recipes.counter import AsyncCounter
 
         return AsyncCounter(self._core, self._carrier, name)
+
+    def rwlock(
+        self,
+        name: Key,
+        *,
+        lease: float = 10.0,
+        timeout: float | None = None,
+        on_suspect: Callable[[], Any] | None = None,
+        on_lost: Callable[[str], Any] | None = None,
+    ) -> AsyncRWLock:
+        """A read-write lock: see :class:`quorate.RWLock`.
+
+        ``lease``: seconds for which it stays held if this process is not heard of. ``timeout``: how many seconds to
+        wait for it (None: the client's). ``on_suspect()`` is called when it is in doubt, ``on_lost(why)`` when it is
+        not held any more.
+        """
+        from quorate.recipes.rwlock import AsyncRWLock
+
+        return AsyncRWLock(
+            self._core,
+            self._carrier,
+            name,
+            lease=lease,
+            timeout=timeout,
+            on_suspect=on_suspect,
+            on_lost=on_lost,
+        )
+
+    def semaphore(
+        self,
+        name: Key,
+        permits: int,
+        *,
+        lease: float = 10.0,
+        timeout: float | None = None,
+        on_suspect: Callable[[], Any] | None = None,
+        on_lost: Callable[[str], Any] | None = None,
+    ) -> AsyncSemaphore:
+        """A semaphore of so many units: see :class:`quorate.Semaphore`. Options as of :meth:`rwlock`."""
+        from quorate.recipes.semaphore import AsyncSemaphore
+
+        return AsyncSemaphore(
+            self._core, self._carrier, name, permits, lease=lease, timeout=timeout, on_suspect=on_suspect,
+            on_lost=on_lost,
+        )  # fmt: skip
+
+    def election(
+        self,
+        name: Key,
+        *,
+        lease: float = 10.0,
+        timeout: float | None = None,
+        on_suspect: Callable[[], Any] | None = None,
+        on_lost: Callable[[str], Any] | None = None,
+    ) -> AsyncElection:
+        """An election: see :class:`quorate.Election`. Options as of :meth:`rwlock`; ``timeout`` is for campaigns."""
+        from quorate.recipes.election import AsyncElection
+
+        return AsyncElection(
+            self._core,
+            self._carrier,
+            name,
+            lease=lease,
+            timeout=timeout,
+            on_suspect=on_suspect,
+            on_lost=on_lost,
+        )
 
     # The cluster
 

@@ -18,6 +18,9 @@ from quorate.store import KeyValue
 
 if TYPE_CHECKING:  # each is imported by the method that makes it: few programs need them all
     from quorate.recipes.counter import Counter
+    from quorate.recipes.election import Election
+    from quorate.recipes.rwlock import RWLock
+    from quorate.recipes.semaphore import Semaphore
 
 __all__ = ["Client", "Transaction"]
 
@@ -289,6 +292,61 @@ class Client:
         from quorate.recipes.counter import Counter
 
         return Counter(self._core, self._carrier, name)
+
+    def rwlock(
+        self,
+        name: Key,
+        *,
+        lease: float = 10.0,
+        timeout: float | None = None,
+        on_suspect: Callable[[], Any] | None = None,
+        on_lost: Callable[[str], Any] | None = None,
+    ) -> RWLock:
+        """A read-write lock: see :class:`RWLock`.
+
+        ``lease``: seconds for which it stays held if this process is not heard of. ``timeout``: how many seconds to
+        wait for it (None: the client's). ``on_suspect()`` is called when it is in doubt, ``on_lost(why)`` when it is
+        not held any more.
+        """
+        from quorate.recipes.rwlock import RWLock
+
+        return RWLock(
+            self._core, self._carrier, name, lease=lease, timeout=timeout, on_suspect=on_suspect, on_lost=on_lost
+        )
+
+    def semaphore(
+        self,
+        name: Key,
+        permits: int,
+        *,
+        lease: float = 10.0,
+        timeout: float | None = None,
+        on_suspect: Callable[[], Any] | None = None,
+        on_lost: Callable[[str], Any] | None = None,
+    ) -> Semaphore:
+        """A semaphore of so many units: see :class:`Semaphore`. Options as of :meth:`rwlock`."""
+        from quorate.recipes.semaphore import Semaphore
+
+        return Semaphore(
+            self._core, self._carrier, name, permits, lease=lease, timeout=timeout, on_suspect=on_suspect,
+            on_lost=on_lost,
+        )  # fmt: skip
+
+    def election(
+        self,
+        name: Key,
+        *,
+        lease: float = 10.0,
+        timeout: float | None = None,
+        on_suspect: Callable[[], Any] | None = None,
+        on_lost: Callable[[str], Any] | None = None,
+    ) -> Election:
+        """An election: see :class:`Election`. Options as of :meth:`rwlock`; ``timeout``: how long to campaign."""
+        from quorate.recipes.election import Election
+
+        return Election(
+            self._core, self._carrier, name, lease=lease, timeout=timeout, on_suspect=on_suspect, on_lost=on_lost
+        )
 
     # The cluster
 

@@ -18,7 +18,7 @@ from quorate.errors import (
     Rejected,
     SessionLost,
 )
-from quorate.store.views import Limit, Result, Status
+from quorate.store.views import Limit, PermitKind, Result, Status
 
 __all__ = ["EXPECTED", "checked", "error_of"]
 
@@ -41,6 +41,8 @@ _ADVICE: Final = {
     Limit.PERMIT_WAITERS: "try again when fewer wait",
 }
 
+_KINDS: Final = {int(each): each.name for each in PermitKind}
+
 
 def error_of(result: Result) -> QuorateError | None:
     """The exception that a result means, None if it is an expected one.
@@ -61,8 +63,10 @@ def error_of(result: Result) -> QuorateError | None:
     if status is Status.OVERFLOW:
         return Rejected("the sum does not fit into a signed integer of 64 bits")
     if status in (Status.KIND_MISMATCH, Status.CAPACITY_MISMATCH):
-        what = "kind" if status is Status.KIND_MISMATCH else "capacity"
-        return Rejected(f"the name is in use with another {what} ({result.number}); all its users have to agree on one")
+        what, used = "capacity", str(result.number)
+        if status is Status.KIND_MISMATCH:
+            what, used = "kind", _KINDS.get(result.number, used)
+        return Rejected(f"the name is in use with another {what} ({used}); all its users have to agree on one")
     if status is Status.UPGRADE_REFUSED:
         return Rejected("a reader cannot become a writer without giving up what it reads; release first, then acquire")
     if status is Status.ACQUISITION_CONFLICT:
