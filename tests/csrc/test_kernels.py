@@ -11,6 +11,7 @@ import pytest
 
 CSRC = Path(__file__).parents[2] / "csrc"
 TESTS = CSRC / "tests"
+CORPUS = Path(__file__).parents[1] / "fuzz" / "corpus"
 KERNELS = sorted(CSRC.glob("*.c"))
 WARNINGS = ["-std=gnu11", "-Wall", "-Wextra", "-Wconversion", "-Werror"]
 COMPILERS = [name for name in ("gcc", "clang") if shutil.which(name)]
@@ -57,4 +58,5 @@ def test_fuzz(fuzzer: Path, tmp_path: Path) -> None:
     bound = f"-max_total_time={seconds}" if seconds else "-runs=20000"
     corpus = tmp_path / "corpus"
     corpus.mkdir()
-    run(program, bound, "-max_len=2048", "-timeout=10", "-seed=1", f"-artifact_prefix={tmp_path}/", corpus)
+    known = [each for each in [CORPUS / fuzzer.stem] if each.is_dir()]
+    run(program, bound, "-max_len=2048", "-timeout=10", "-seed=1", f"-artifact_prefix={tmp_path}/", corpus, *known)

@@ -174,6 +174,8 @@ cdef class PendingMany(Asked):
         """
         cdef double left = self.timeout + GRACE_SECONDS if timeout is None else timeout
         cdef uint8_t outcome = request_await(self.it, left)
+        if outcome == OUTCOME_PENDING:
+            raise self.describe(OUTCOME_EXPIRED, 0)
         if outcome != OUTCOME_DONE:
             raise self.describe(outcome, self.it.leader)
         return self.value()

@@ -29,7 +29,7 @@ cdef void loop_answer(Loop *it, Request *request, uint8_t outcome, uint64_t inde
 # Whether nobody is left who takes the answer.
 cdef bint request_unwanted(Request *it) noexcept nogil
 # Waits with the GIL released: the outcome, EXPIRED when the time is over, or KeyboardInterrupt.
-cdef uint8_t request_await(Request *it, double seconds) except? 0
+cdef uint8_t request_await(Request *it, double seconds) except? 255
 
 
 cdef class Pending(Asked):

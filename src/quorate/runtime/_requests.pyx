@@ -252,8 +252,9 @@ cdef uint8_t request_hand_in(object engine, mailbox *mail, poller *poll, const i
     return outcome
 
 
-cdef uint8_t request_await(Request *it, double seconds) except? 0:
-    """The outcome; EXPIRED if it does not come in time. Ctrl-C raises."""
+cdef uint8_t request_await(Request *it, double seconds) except? 255:
+    """The outcome; PENDING if it does not come in time, and then the rest of the request is still the loop's to write.
+    Ctrl-C raises."""
     cdef uint8_t outcome = OUTCOME_PENDING
     cdef double some
     while True:
@@ -265,7 +266,7 @@ cdef uint8_t request_await(Request *it, double seconds) except? 0:
         PyErr_CheckSignals()
         seconds -= some
         if seconds <= 0:
-            return OUTCOME_EXPIRED
+            return OUTCOME_PENDING
 
 
 @cython.final
@@ -276,8 +277,10 @@ cdef class Pending(Asked):
         """(log index, result bytes or None). Raises what the outcome means; RequestTimeout after ``timeout`` seconds."""
         cdef double left = self.timeout + self.grace if timeout is None else timeout
         cdef uint8_t outcome = request_await(self.it, left)
+        if outcome == OUTCOME_PENDING:
+            raise self.describe(OUTCOME_EXPIRED, 0)
         if outcome != OUTCOME_DONE:
-            raise self.error() if outcome == self.it.outcome else self.describe(outcome, self.it.leader)
+            raise self.error()
         return self.value()
 
 

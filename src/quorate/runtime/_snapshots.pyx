@@ -313,6 +313,13 @@ cdef int own_sealed(Loop *it, SnapshotJob *job, step_function step) except -1 no
     return 0
 
 
+cdef void count(Loop *it, uint64_t *figure) noexcept nogil:
+    """Others read figures while the loop writes them."""
+    pthread_mutex_lock(&it.lock)
+    figure[0] += 1
+    pthread_mutex_unlock(&it.lock)
+
+
 # Sending -----------------------------------------------------------------------------------------------------------------
 
 
@@ -356,7 +363,7 @@ cdef int chunk_read(Loop *it, SnapshotJob *job, step_function step) except -1 no
         return step(it, &event)
     job.message.data = job.data
     if peers_send(&it.peers, &job.message, clock_microseconds()) == PEERS_QUEUED:
-        own.figures.chunks_sent += 1
+        count(it, &own.figures.chunks_sent)
     return 0
 
 
@@ -411,7 +418,7 @@ cdef int chunk_written(Loop *it, SnapshotJob *job, step_function step) except -1
     if job.result:
         note_failure(it, job)
         return refuse_incoming(it, job.index, step)
-    own.figures.chunks_received += 1
+    count(it, &own.figures.chunks_received)
     if job.has_message:
         if it.durable_ticket >= job.ticket:
             peers_send(&it.peers, &job.message, clock_microseconds())
@@ -507,9 +514,7 @@ cdef int installed(Loop *it, SnapshotJob *job, step_function step) except -1 nog
     rest.state = fresh
     job.state = NULL
     worker_put(&own.maker, rest)
-    pthread_mutex_lock(&it.lock)
-    own.figures.installed += 1
-    pthread_mutex_unlock(&it.lock)
+    count(it, &own.figures.installed)
     event.type = SNAPSHOT_PERSISTED
     event.index = job.index
     event.term = job.term

@@ -168,19 +168,27 @@ class WatchAnswer:
     events: tuple[Event, ...]
 
 
+CUT: Final = "these bytes are no answer: they end too early"
+
+
 class _Cursor:
     def __init__(self, data: bytes, at: int = 0) -> None:
         self.data = data
         self.at = at
 
     def take(self, form: str) -> tuple[Any, ...]:
-        found = struct.unpack_from(form, self.data, self.at)
+        try:
+            found = struct.unpack_from(form, self.data, self.at)
+        except struct.error:
+            raise InvalidArgument(CUT) from None
         self.at += struct.calcsize(form)
         return found
 
     def bytes(self, form: str) -> bytes:
         (length,) = self.take(form)
         self.at += length
+        if self.at > len(self.data):
+            raise InvalidArgument(CUT)
         return self.data[self.at - length : self.at]
 
     def row(self) -> Row:
@@ -204,7 +212,7 @@ def decode_range(data: bytes, *, keys_only: bool = False) -> tuple[int, bool, li
 
 def decode_count(data: bytes) -> tuple[int, int]:
     """(revision, how many)."""
-    revision, count = struct.unpack("<QQ", data)
+    revision, count = _Cursor(data).take("<QQ")
     return revision, count
 
 
@@ -219,7 +227,7 @@ def decode_watch(data: bytes) -> WatchAnswer:
 
 
 def decode_status(data: bytes) -> dict[str, Any]:
-    """What STATUS answers; a dot in a name makes a dictionary inside.
+    """What STATUS answers; a dot in a name makes a dictionary inside. Raises InvalidArgument for other bytes.
 
     >>> decode_status(b"\\x01\\x00" + b"\\x03a.b" + bytes([7]) + bytes(7) + b"\\x01\\x00" + b"\\x04role\\x06leader")
     {'a': {'b': 7}, 'role': 'leader'}
@@ -233,5 +241,7 @@ def decode_status(data: bytes) -> dict[str, Any]:
             place = found
             for group in groups:
                 place = place.setdefault(group, {})
+                if not isinstance(place, dict):
+                    raise InvalidArgument(f"this is no status: {group} is a value and a group")
             place[name] = cursor.bytes("<B").decode(errors="replace") if textual else cursor.take("<Q")[0]
     return found
