@@ -1,0 +1,170 @@
+"""Quorate twice: the leader in the client's process, and a client over sockets of `quorate serve`.
+
+Single calls are those of the client for threads, windows those of the client for asyncio, all with default settings.
+Knows the contract of a peer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from contract import LEASE, Client, Lock, Missing, Peer, Place, Turn, module_missing
+from measures import PATIENCE, flooded
+
+NAMES = "abc"
+
+
+def members(place: Place) -> dict[str, str]:
+    return {NAMES[each]: f"127.0.0.1:{ports[0]}" for each, ports in enumerate(place.ports)}
+
+
+class PermitLock(Lock):
+    """A lock as its permit's two commands, in a session of the client."""
+
+    _numbers = itertools.count(1)
+
+    def __init__(self, client: QuorateClient, name: str) -> None:
+        self.backend = client.client._core.backend
+        self.session = client.session()
+        self.lane = self.session._lane
+        self.name = name.encode()
+
+    def acquire(self) -> None:
+        from quorate.client.flow import run
+        from quorate.store import commands
+        from quorate.store.views import Status
+
+        self.number = next(self._numbers)
+        mine: dict[str, Any] = {"session": self.lane.session, "acquisition": self.number}
+        asked = run(self.backend.write(commands.acquire(self.name, **mine), PATIENCE, self.lane))
+        if asked.status is not Status.OK:
+            found = run(self.backend.granted(self.lane.session, self.number, asked.revision, PATIENCE))
+            if found is None or not found.token:
+                raise TimeoutError("no lock")
+
+    def release(self) -> None:
+        from quorate.client.flow import run
+        from quorate.store import commands
+
+        command = commands.release(session=self.lane.session, acquisition=self.number)
+        run(self.backend.write(command, PATIENCE, self.lane))
+
+
+class RecipeLock(Lock):
+    def __init__(self, lock: Any) -> None:
+        self.lock = lock
+
+    def acquire(self) -> None:
+        self.lock.acquire(timeout=PATIENCE)
+
+    def release(self) -> None:
+        self.lock.release()
+
+
+class QuorateClient(Client):
+    def __init__(self, place: Place, peer: QuoratePeer) -> None:
+        import quorate
+
+        self.members = members(place)
+        self.node = None
+        self._session: Any = None
+        if place.me is not None:
+            name = NAMES[place.me]
+            self.node = quorate.Node(name, members=self.members, data_dir=place.folder / name)
+            self.node.start()
+            self.client = self.node.client()
+        else:
+            self.client = quorate.connect(f"quorate://{','.join(self.members.values())}")
+            self.client.wait_ready(PATIENCE)
+
+    def put(self, key: str, value: bytes) -> None:
+        self.client.put(key, value)
+
+    def read(self, key: str) -> None:
+        self.client.get(key)
+
+    def local(self, key: str) -> None:
+        self.client.get(key, consistency="local")
+
+    def flood(self, window: int, seconds: float) -> Turn:
+        import quorate.aio
+
+        async def run() -> Turn:
+            if self.node is None:
+                async with quorate.aio.connect(f"quorate://{','.join(self.members.values())}") as client:
+                    await client.wait_ready(PATIENCE)
+                    return await flooded(client.put, window, seconds)
+            # The node is one for threads and for asyncio: its clients stand on the same.
+            return await flooded(quorate.aio.Client(self.client._core).put, window, seconds)
+
+        return asyncio.run(run())
+
+    def session(self) -> Any:
+        """Of all locks of this client, as the recipe pools them."""
+        if self._session is None:
+            self._session = self.client.session(ttl=LEASE)
+        return self._session
+
+    def lock(self, name: str) -> Lock:
+        if hasattr(self.client, "lock"):
+            return RecipeLock(self.client.lock(name, lease=LEASE))
+        return PermitLock(self, name)
+
+    def leader(self) -> int | None:
+        assert self.node is not None
+        status = self.node.status()
+        name = status["leader"]
+        return NAMES.index(name) if name in self.members else None
+
+    def close(self) -> None:
+        self.client.close()
+        if self.node is not None:
+            self.node.stop()
+
+
+class QuoratePeer(Peer):
+    fsync = "fsync on a majority"
+
+    def __init__(self, name: str, title: str, via: str, *, embedded: bool) -> None:
+        self.name, self.title, self.via, self.embedded = name, title, via, embedded
+
+    def missing(self) -> Sequence[Missing]:
+        return module_missing("quorate")
+
+    def version(self) -> str:
+        from quorate.raft import BUILD
+        from quorate.version import __version__
+
+        return f"{__version__}, build {BUILD}"
+
+    def command(self, place: Place, member: int) -> Sequence[str]:
+        name = NAMES[member]
+        everyone = ",".join(f"{each}={address}" for each, address in members(place).items())
+        where = ["--name", name, "--members", everyone, "--data-dir", str(place.folder / name)]
+        return [sys.executable, "-m", "quorate", "serve", *where, "--log-level", "warning"]
+
+    def leader(self, place: Place) -> int | None:
+        import quorate
+
+        said = set()
+        try:
+            for address in members(place).values():
+                with quorate.connect(f"quorate://{address}/?follow=no", timeout=1.0) as client:
+                    said.add(client.status()["leader"])
+        except quorate.QuorateError:
+            return None
+        found = said.pop()
+        return NAMES.index(found) if not said and found in members(place) else None
+
+    def client(self, place: Place) -> Client:
+        return QuorateClient(place, self)
+
+
+PEERS = [
+    QuoratePeer("quorate-embedded", "Quorate, embedded", "in the leader's process, defaults", embedded=True),
+    QuoratePeer("quorate", "Quorate, over sockets", "quorate.connect, defaults", embedded=False),
+]
