@@ -185,6 +185,15 @@ class Running:
         found: int = until(look, "no leader that all members agree on")
         return found
 
+    def lasting_leader(self) -> int:
+        """One that was it half a second ago too: a member that has just come back may upset the others."""
+        leader = self.leader()
+        while True:
+            time.sleep(0.5)
+            before, leader = leader, self.leader()
+            if before == leader:
+                return leader
+
     def client(self, leader: int) -> Asked:
         """One more client, of the leader first of all; not for embedded peers."""
         made = Asked(self.peer, Place(self.place.folder, self.place.ports, leader), self.log)

@@ -66,9 +66,9 @@ def _struck(number: int) -> Measure:
     """The leader is struck, and a client that knew of nothing goes on; embedded: a client in another member."""
 
     def measure(running: Running, effort: Effort) -> Figures | None:
-        leader = running.leader()
+        leader = running.lasting_leader()
         client = running.beside()
-        found: Figures | None = client.ask("strike", member=running.pid(leader), number=int(number))
+        found: Figures | None = client.ask("strike", member=running.pid(leader), number=int(number), leader=leader)
         if number == signal.SIGKILL:
             running.restart(leader)
         return found

@@ -6,6 +6,7 @@ runner's errors go. Knows the contract of a peer and no peer.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -107,9 +108,12 @@ class Worker:
         lock.release()
         return told(Turn([seen[0] - begin]))
 
-    def strike(self, member: int, number: int) -> dict[str, float]:
-        """Signals a member, and puts until a put is acknowledged."""
+    def strike(self, member: int, number: int, leader: int) -> dict[str, float]:
+        """Signals the leader, and puts until a put is acknowledged."""
         singly(lambda number: self.client.put(key(number), VALUE), 0.3)
+        with contextlib.suppress(NotImplementedError):
+            if self.client.leader() != leader:
+                raise RuntimeError("another one leads by now")
         begin = time.perf_counter()
         os.kill(member, number)
         while True:
