@@ -45,12 +45,15 @@ if TYPE_CHECKING:
     from quorate.recipes.counter import Counter
     from quorate.recipes.election import Election, Leader, Observation, Term
     from quorate.recipes.held import Takeable
+    from quorate.recipes.inspection import Claim
+    from quorate.recipes.lock import Lock
     from quorate.recipes.rwlock import RWLock
     from quorate.recipes.semaphore import Permits, Semaphore
     from quorate.store import KeyValue
     from quorate.store.views import EventKind
 
 __all__ = [
+    "Claim",
     "Client",
     "Compacted",
     "ConfigError",
@@ -66,6 +69,7 @@ __all__ = [
     "KeyValue",
     "Leader",
     "LimitExceeded",
+    "Lock",
     "LockLost",
     "Member",
     "NoQuorum",
@@ -98,6 +102,7 @@ __all__ = [
 ]
 
 _LATER: Final = {
+    "Claim": "recipes.inspection",
     "Client": "api.client",
     "Counter": "recipes.counter",
     "Election": "recipes.election",
@@ -105,6 +110,7 @@ _LATER: Final = {
     "EventKind": "store.views",
     "KeyValue": "store",
     "Leader": "recipes.election",
+    "Lock": "recipes.lock",
     "Member": "client.backend",
     "Node": "api.node",
     "Observation": "recipes.election",

@@ -8,6 +8,7 @@ from quorate.recipes.election import AsyncObservation as Observation
 from quorate.recipes.election import AsyncTerm as Term
 from quorate.recipes.election import Leader
 from quorate.recipes.held import AsyncTakeable as Takeable
+from quorate.recipes.lock import AsyncLock as Lock
 from quorate.recipes.rwlock import AsyncRWLock as RWLock
 from quorate.recipes.semaphore import AsyncPermits as Permits
 from quorate.recipes.semaphore import AsyncSemaphore as Semaphore
@@ -17,6 +18,7 @@ __all__ = [
     "Counter",
     "Election",
     "Leader",
+    "Lock",
     "Node",
     "Observation",
     "Permits",

@@ -28,6 +28,7 @@ from quorate.store import KeyValue
 if TYPE_CHECKING:  # each is imported by the method that makes it: few programs need them all
     from quorate.recipes.counter import AsyncCounter
     from quorate.recipes.election import AsyncElection
+    from quorate.recipes.lock import AsyncLock
     from quorate.recipes.rwlock import AsyncRWLock
     from quorate.recipes.semaphore import AsyncSemaphore
 
@@ -352,6 +353,26 @@ class Client:
         return Watch(self._core, self._waker, key, prefix, revision, timeout)
 
     # Recipes
+
+    def lock(
+        self,
+        name: Key,
+        *,
+        lease: float = 10.0,
+        timeout: float | None = None,
+        reentrant: bool = False,
+        max_hold: float | None = None,
+        on_suspect: Callable[[], Any] | None = None,
+        on_lost: Callable[[str], Any] | None = None,
+    ) -> AsyncLock:
+        """A lock: see :class:`Lock`, and :meth:`quorate.Client.lock` for the options. Nothing is sent yet."""
+        from quorate.recipes.lock import AsyncLock, LockFlows
+
+        flows = LockFlows(
+            self._core, name, lease=lease, timeout=timeout, reentrant=reentrant, max_hold=max_hold,
+            on_suspect=on_suspect, on_lost=on_lost,
+        )  # fmt: skip
+        return AsyncLock(flows, TaskCarrier(self._waker))
 
     def counter(self, name: Key) -> AsyncCounter:
         """An integer that many processes add to, each addition exactly once."""

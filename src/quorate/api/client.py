@@ -19,6 +19,7 @@ from quorate.store import KeyValue
 if TYPE_CHECKING:  # each is imported by the method that makes it: few programs need them all
     from quorate.recipes.counter import Counter
     from quorate.recipes.election import Election
+    from quorate.recipes.lock import Lock
     from quorate.recipes.rwlock import RWLock
     from quorate.recipes.semaphore import Semaphore
 
@@ -286,6 +287,35 @@ class Client:
         return Watch(self._core, key, prefix, revision, timeout)
 
     # Recipes
+
+    def lock(
+        self,
+        name: Key,
+        *,
+        lease: float = 10.0,
+        timeout: float | None = None,
+        reentrant: bool = False,
+        max_hold: float | None = None,
+        on_suspect: Callable[[], Any] | None = None,
+        on_lost: Callable[[str], Any] | None = None,
+    ) -> Lock:
+        """A lock that excludes every other process of the cluster: see :class:`quorate.Lock`. Nothing is sent yet.
+
+        ``lease``: seconds without a sign of life of this process after which the cluster gives the lock to the next; it
+        is renewed natively as long as the process runs. ``timeout``: seconds to wait for it (None: the client's).
+        ``reentrant``: who holds it may acquire it again, and releases it as often. ``max_hold``: seconds after which it
+        is lost even if the process runs, so that hung code does not hold for ever. ``on_suspect()`` is called when the
+        cluster cannot be reached, ``on_lost(why)`` when the lock is not held any more.
+
+        Raises InvalidArgument; what the cluster has against the lease is raised when it is acquired.
+        """
+        from quorate.recipes.lock import Lock, LockFlows
+
+        flows = LockFlows(
+            self._core, name, lease=lease, timeout=timeout, reentrant=reentrant, max_hold=max_hold,
+            on_suspect=on_suspect, on_lost=on_lost,
+        )  # fmt: skip
+        return Lock(flows, ThreadCarrier())
 
     def counter(self, name: Key) -> Counter:
         """An integer that many processes add to, each addition exactly once: see :class:`Counter`."""

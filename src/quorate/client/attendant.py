@@ -29,6 +29,8 @@ LEAVE_SECONDS: Final = 5.0
 """How long the end of a client waits for what runs here to come to its end."""
 STALE_MOST: Final = 256
 """Timers that were cancelled and still stand in the row, before it is tidied."""
+CALM_SECONDS: Final = 0.25
+"""How often the timers are looked at while they come and go."""
 
 _log = logging.getLogger("quorate.client")
 
@@ -199,6 +201,7 @@ class Attendant:
         due: list[Errand] = []
         now = loop.time()  # that of time.monotonic()
         with self._lock:
+            stale = self._stale
             while self._timers and (self._timers[0][0] <= now or self._timers[0][2].cancelled):
                 errand = heapq.heappop(self._timers)[2]
                 if errand.cancelled:
@@ -206,6 +209,9 @@ class Attendant:
                 else:
                     due.append(errand)
             self._wakes_at = self._timers[0][0] if self._timers else math.inf
+            if stale != self._stale:
+                # Timers come and go, as of locks that are held for a moment: the next ones shall not wake it.
+                self._wakes_at = min(self._wakes_at, now + CALM_SECONDS)
             following = self._wakes_at
         if self._alarm is not None:
             self._alarm.cancel()

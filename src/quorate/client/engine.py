@@ -271,7 +271,7 @@ class EngineBackend:
     def open_lane(self, ttl: float, label: str, timeout: float) -> Flow[Lane]:
         """See :class:`~quorate.client.backend.Backend`."""
         self._open()
-        lane: Any = self._engine().lane(ttl, label=label.encode(), timeout=timeout)
+        lane: Any = self._engine().lane(ttl, label=(label or self._label).encode()[:255], timeout=timeout)
         try:
             _, result = yield lane.opening
             checked(Result.decode(result))

@@ -15,6 +15,7 @@ from datetime import datetime, timezone
 from types import TracebackType
 from typing import Any, Final, Generic, TypeVar
 
+from quorate.client.backend import Lane
 from quorate.client.flow import Flow
 from quorate.errors import LockLost, NotHappened, QuorateError, Rejected
 from quorate.recipes import permits
@@ -62,6 +63,7 @@ class Keeper:
         self.units: Final = units
         self.on_suspect: Final = on_suspect
         self.on_lost: Final = on_lost
+        self.lane: Lane | None = None  # in which it is to be held; None: the one that is shared
         self.grant: Grant | None = None  # that is held, or was held last
         self._hold: Hold | None = None
         self._lock = threading.Lock()
@@ -85,7 +87,7 @@ class Keeper:
         try:
             grant = yield from permits.acquire(
                 self.place, self.name, kind=self.kind, capacity=self.capacity, units=self.units, value=value,
-                lease=self.lease, timeout=patience, wait=patience > 0,
+                lease=self.lease, timeout=patience, wait=patience > 0, lane=self.lane,
             )  # fmt: skip
             if grant is not None:
                 self._watch(teller, grant)

@@ -32,11 +32,12 @@ from quorate.errors import (
     RequestTimeout,
     SessionLost,
 )
+from quorate.recipes._grant import Grant
 from quorate.recipes.base import Place
 from quorate.store import commands
 from quorate.store.views import Acquisition, EventKind, Permit, PermitKind, Result, Status
 
-__all__ = ["Grant", "Hold", "acquire", "look", "release", "withdraw"]
+__all__ = ["Grant", "Hold", "acquire", "look", "release", "wall_ms", "withdraw"]
 
 FOREVER: Final = 1e9
 """Seconds: of what is repeated until it is applied, or the session is over."""
@@ -52,39 +53,6 @@ SUSPECT_SHARE: Final = 0.4
 """Of the lease: with less than this left the renewals do not come through."""
 
 _acquisitions = itertools.count(1)
-
-
-@final
-class Grant:
-    """A place that was granted: what its holder has. Made by :func:`acquire`.
-
-    ``token`` grows with every exclusive grant; ``since`` is the time of ``time.monotonic()`` at which the holder learnt
-    of it. ``over``: None while it may be held, else why it is not any more, in words.
-    """
-
-    __slots__ = ("acquisition", "lane", "name", "over", "since", "token", "units")
-
-    def __init__(self, name: bytes, lane: Lane, acquisition: int, token: int, units: int) -> None:
-        self.name: Final = name
-        self.lane: Final = lane
-        self.acquisition: Final = acquisition
-        self.token: Final = token
-        self.units: Final = units
-        self.since: Final = time.monotonic()
-        self.over: str | None = None
-
-    def held(self) -> bool:
-        """Whether it is certainly held, by the local clock: no round, no lock, no system call."""
-        return self.over is None and self.lane.held()
-
-    @property
-    def remaining(self) -> float:
-        """Seconds for which it is certainly held if nothing more is heard from the cluster; 0 if it is not."""
-        return max(self.lane.deadline - time.monotonic(), 0.0) if self.held() else 0.0
-
-    def __repr__(self) -> str:
-        state = f"held for {self.remaining:.1f} s at least" if self.held() else self.over or "not held"
-        return f"<Grant of {self.name!r}, token {self.token}, {state}>"
 
 
 def acquire(
@@ -141,7 +109,7 @@ def _attempt(
     acquisition = next(_acquisitions)
     command = commands.acquire(
         name, session=1, acquisition=acquisition, kind=kind, capacity=capacity, units=units, wait=wait, value=value,
-        now_ms=time.time_ns() // 1_000_000,
+        now_ms=wall_ms(),
     )  # fmt: skip
     placed = False
     try:
@@ -249,6 +217,11 @@ def _see_through(lane: Lane, command: bytes, answer: Answer | None) -> Flow[None
         except QuorateError:
             return  # the session is over, or the engine
         yield Pause(RETRY_SECONDS)
+
+
+def wall_ms() -> int:
+    """The time of day, for operators: nothing is decided by it."""
+    return time.time_ns() // 1_000_000
 
 
 def look(place: Place, name: bytes, timeout: float, limit: int = 100) -> Flow[Permit | None]:

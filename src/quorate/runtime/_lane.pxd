@@ -24,6 +24,8 @@ cdef class Lane:
     cdef readonly Pending opening
     cdef object __weakref__      # so that who keeps a list of lanes need not keep their sessions alive
 
+    # What held() tells.
+    cdef bint alive(self) noexcept
     cdef int mine(self) except -1
     cdef int hand_in(self, Request *request) except -1
     # An absolute time of the engine's clock, or <uint64_t>-1 for none.

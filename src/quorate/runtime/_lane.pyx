@@ -385,9 +385,12 @@ cdef class Lane:
             raise InvalidArgument(f"a lane is limited to 0 to 4,000,000 seconds, not {seconds!r}")
         self.limit_to(clock_microseconds() + <uint64_t>(most * 1e6))
 
+    cdef bint alive(self) noexcept:
+        return clock_microseconds() < lane_deadline(self.it) and self.generation == _generation
+
     def held(self):
         """Whether the session is certainly alive, by the local clock. No lock, no system call."""
-        return clock_microseconds() < lane_deadline(self.it) and self.generation == _generation
+        return self.alive()
 
     @property
     def id(self) -> int:

@@ -93,7 +93,7 @@ class RigBackend:
         if refused is not None:
             raise refused
         yield Pause(0.0)
-        return lane  # type: ignore[return-value]
+        return lane
 
     def close_lane(self, lane: Any, timeout: float) -> Flow[None]:
         yield lane.close(timeout)

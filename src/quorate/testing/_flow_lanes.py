@@ -5,6 +5,7 @@ Knows nothing of flows.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, final
@@ -88,6 +89,7 @@ class RigLane:
         self.deadline = 0.0
         self.expires = 0.0  # when the cluster expires it
         self.ended = False  # in the cluster
+        self.most = math.inf  # of the deadline, whatever is renewed
         self.closing: RigAnswer | None = None
         self.number = 0
         self.line: deque[Sent] = deque()  # not applied yet
@@ -105,8 +107,13 @@ class RigLane:
 
     def renew(self) -> None:
         """A renewal that was sent now is acknowledged."""
-        self.deadline = self.rig.now + self.ttl * (1 - MARGIN)
-        self.expires = self.rig.now + self.ttl
+        self.deadline = min(self.rig.now + self.ttl * (1 - MARGIN), self.most)
+        if self.rig.now < self.most:
+            self.expires = min(self.rig.now, self.most) + self.ttl
+
+    def limit(self, seconds: float | None) -> None:
+        self.most = math.inf if seconds is None else self.rig.now + seconds
+        self.deadline = min(self.deadline, self.most)
 
     def held(self) -> bool:
         return self.state == "open" and self.rig.now < self.deadline and not self.client.dead

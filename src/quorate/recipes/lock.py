@@ -1,0 +1,490 @@
+"""Locks: one holder at a time, served in order, right under every failure that a network and a process can produce.
+
+What a lock is in the cluster is a permit of capacity 1 (recipes/permits.py). This file has what its users see: the
+handle, who of its users holds, taking it again, and two thin faces. Knows nothing of other recipes.
+
+A handle may be shared: each thread, or each task, that acquires it has an acquisition of its own in the queue of the
+cluster, and gives up its own. What is asked of the handle by somebody who holds nothing is answered for the one who
+does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Final, final
+
+from quorate.client.backend import Lane
+from quorate.client.flow import Flow
+from quorate.client.keys import Key, name_of
+from quorate.errors import LockLost, QuorateError, Rejected
+from quorate.recipes import permits
+from quorate.recipes._grant import Grant, Sight
+from quorate.recipes.base import Place, TaskCarrier, Teller, ThreadCarrier, lease_of
+from quorate.recipes.held import Body, Keeper
+from quorate.recipes.inspection import Claim, blocked, claims, force_release
+from quorate.store.views import PermitKind
+
+__all__ = ["AsyncLock", "Lock", "LockFlows", "LockView"]
+
+
+@final
+class Holding(Keeper):
+    """One acquisition of a lock, from the question to the release."""
+
+    depth = 1
+    """How often its owner has acquired it and not released it."""
+    body: Body | None = None
+    """The block in which its owner is, in asyncio."""
+
+    def enter(self, body: Body) -> None:
+        """Its owner is in this block, which is told of a loss."""
+        self.body = body
+
+        def lost(why: str) -> None:
+            if self.body is body:
+                body.lost(why)
+
+        self.inside(lost)
+        if self.grant is not None and self.grant.over is not None:
+            lost(self.grant.over)  # before anybody was inside to be told
+
+    def abandon(self) -> None:
+        """Gives it up in the background, however far it came. Never blocks and never raises."""
+        with self._lock:
+            grant, hold, self._hold = self.grant, self._hold, None
+        if hold is not None:
+            hold.end()
+        if grant is not None:
+            grant.over = grant.over or "it was released"
+            permits.withdraw(self.place.backend, grant.lane, grant.acquisition)
+
+    def leave(self) -> Body | None:
+        """Its owner has come to the end of the block."""
+        body, self.body = self.body, None
+        self.inside(None)
+        return body
+
+
+@final
+class LockFlows:
+    """What a lock does. ``owner`` is who asks: a thread or a task."""
+
+    def __init__(
+        self,
+        place: Place,
+        name: Key,
+        *,
+        lease: float,
+        timeout: float | None,
+        reentrant: bool,
+        max_hold: float | None,
+        on_suspect: Callable[[], Any] | None,
+        on_lost: Callable[[str], Any] | None,
+    ) -> None:
+        self.place: Final = place
+        self.name: Final = name_of(name, place.prefix)
+        self.lease: Final = lease_of(lease)
+        self.timeout: Final = place.seconds(timeout)
+        self.reentrant: Final = bool(reentrant)
+        self.max_hold: Final = None if max_hold is None else lease_of(max_hold, "max_hold")
+        self.on_suspect: Final = on_suspect
+        self.on_lost: Final = on_lost
+        self.sight: Sight  # is shown the grant of the only one who holds; None also if there are several
+        self._held: dict[object, Holding] = {}  # by owner
+        self._spare: list[Lane] = []  # sessions for max_hold that are not in use
+        self._lock = threading.Lock()
+
+    @property
+    def label(self) -> str:
+        """What it is, in words."""
+        return f"the lock {self.shown!r}"
+
+    @property
+    def shown(self) -> str:
+        """Its name as its user gave it."""
+        return self.name[len(self.place.prefix) :].decode(errors="backslashreplace")
+
+    # Who holds
+
+    def of(self, owner: object) -> Holding | None:
+        """What this one holds, or else the only one that there is."""
+        with self._lock:
+            found = self._held.get(owner)
+            if found is None and len(self._held) == 1:
+                (found,) = self._held.values()
+            return found
+
+    def grant(self, owner: object) -> Grant | None:
+        """What this one holds, or else the only one that there is."""
+        found = self.of(owner)
+        return None if found is None else found.grant
+
+    def _note(self) -> None:
+        held = list(self._held.values())
+        self.sight._sole = held[0].grant if len(held) == 1 else None
+
+    def depth(self, owner: object) -> int:
+        """How often this one has acquired it and not released it."""
+        with self._lock:
+            found = self._held.get(owner)
+            return 0 if found is None else found.depth
+
+    # Acquiring
+
+    def acquire(self, teller: Teller, owner: object, timeout: float | None) -> Flow[bool]:
+        """Whether it was granted in time."""
+        with self._lock:
+            mine = self._held.get(owner)
+        if mine is not None:
+            return self._again(mine)
+        holding = Holding(
+            self.place, self.name, PermitKind.MUTEX, noun="the lock", lease=self.lease, timeout=self.timeout,
+            on_suspect=self.on_suspect, on_lost=self.on_lost,
+        )  # fmt: skip
+        if self.max_hold is not None:
+            holding.lane = yield from self._lane()
+        try:
+            granted = yield from holding.acquire(teller, timeout)
+            if granted and self.max_hold is not None and holding.lane is not None:
+                holding.lane.limit(self.max_hold)
+            with self._lock:
+                if granted:
+                    self._held[owner] = holding
+                    self._note()
+        except BaseException:
+            self._drop(owner, holding)
+            raise
+        if not granted:
+            self._give_back(holding)
+        return granted
+
+    def _again(self, mine: Holding) -> bool:
+        grant = mine.grant
+        assert grant is not None, "who holds was granted it"
+        if not self.reentrant:
+            raise Rejected(
+                f"{self.label} is held by the one who asks for it, with the token {grant.token}, and who waited would "
+                "wait for ever; reentrant=True counts instead"
+            )
+        if not grant.held():
+            raise LockLost(f"{self.label} was lost: {grant.over or grant.lane.loss or 'its lease is over'}")
+        mine.depth += 1
+        return True
+
+    def _lane(self) -> Flow[Lane]:
+        """A session of its own: what limits its renewals must not end what others hold."""
+        with self._lock:
+            while self._spare:
+                lane = self._spare.pop()
+                if lane.held():
+                    return lane
+        return (yield from self.place.backend.open_lane(self.lease, "", self.place.timeout))
+
+    def _give_back(self, holding: Holding) -> None:
+        """The session of something that is not held any more."""
+        lane, holding.lane = holding.lane, None
+        if lane is not None and lane.held():
+            lane.limit(None)
+            with self._lock:
+                self._spare.append(lane)
+
+    def undo(self, owner: object, depth: int) -> None:
+        """An acquisition was interrupted, and nobody knows how far it came: as it was before, ``depth`` times held."""
+        with self._lock:
+            holding = self._held.get(owner)
+            if holding is None or holding.depth == depth:
+                return
+            if depth:
+                holding.depth = depth
+                return
+        self._drop(owner, holding)
+
+    def _drop(self, owner: object, holding: Holding) -> None:
+        with self._lock:
+            if self._held.get(owner) is holding:
+                del self._held[owner]
+                self._note()
+        holding.abandon()
+        self._give_back(holding)
+
+    # Releasing
+
+    def leave(self, owner: object) -> Holding | None:
+        """Takes from the table what this one has to give up; None if it holds it once more. Raises Rejected."""
+        with self._lock:
+            holding = self._held.get(owner)
+            if holding is None and len(self._held) == 1:
+                (owner,) = self._held
+                holding = self._held[owner]
+            if holding is None:
+                raise Rejected(f"{self.label} is not held by the one who releases it")
+            if holding.depth > 1:
+                holding.depth -= 1
+                return None
+            del self._held[owner]
+            self._note()
+        return holding
+
+    def release(self, holding: Holding, timeout: float | None) -> Flow[None]:
+        """Gives it up."""
+        try:
+            yield from holding.release(timeout)
+        finally:
+            self._give_back(holding)
+
+    def blocked(self) -> Flow[QuorateError]:
+        """Why it was not granted in time."""
+        return blocked(self.place, self.name, self.label)
+
+    # What operators ask
+
+    def claims(self, waiting: bool, timeout: float | None) -> Flow[list[Claim]]:
+        """Holders or waiters."""
+        found = yield from claims(self.place, self.name, self.place.seconds(timeout))
+        return [each for each in found if each.waiting == waiting]
+
+    def force_release(self, reason: str, token: int | None, timeout: float | None) -> Flow[int]:
+        """Takes it away."""
+        return force_release(self.place, self.name, self.label, reason, token, self.place.seconds(timeout))
+
+    def __repr__(self) -> str:
+        with self._lock:
+            held = list(self._held.values())
+        state = ", ".join(repr(each).removeprefix(f"{self.label}, ") for each in held) or "not held here"
+        return f"{self.shown!r}, {state}, lease {self.lease:g} s"
+
+
+class LockView(Sight):
+    """What a lock tells at once, the same in threads and in asyncio."""
+
+    def __init__(self, flows: LockFlows) -> None:
+        self._flows = flows
+        flows.sight = self
+
+    def _owner(self) -> object:
+        raise NotImplementedError
+
+    @property
+    def token(self) -> int:
+        """The fencing token of the grant, which grows with every grant: give it to whatever the lock guards.
+
+        It stays what it was if the lock is lost, so that the guarded resource refuses it. Raises Rejected if it is not
+        acquired.
+        """
+        grant = self._sole or self._flows.grant(self._owner())
+        if grant is None:
+            raise Rejected(f"{self._flows.label} is not held, so that there is no token")
+        return grant.token
+
+    def _held_by_caller(self) -> bool:
+        grant = self._flows.grant(self._owner())
+        return grant is not None and grant.held()
+
+    @property
+    def remaining(self) -> float:
+        """Seconds for which it is certainly held if nothing more is heard from the cluster; 0 if it is not."""
+        grant = self._flows.grant(self._owner())
+        return 0.0 if grant is None else grant.remaining
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__.removeprefix('Async')} {self._flows!r}>"
+
+
+@final
+class Lock(LockView):
+    """A lock that excludes every other process of the cluster: a context manager, made by :meth:`quorate.Client.lock`.
+
+    Who waits is served in order. What it guards is safe if it checks the token (``if_fence=`` on keys; a comparison
+    elsewhere); without that every lock with a lease is a promise that a stopped process can break.
+
+    * CONNECTED: ``held`` is true, and the lock is certainly held.
+    * SUSPENDED: no leader can be reached. It is held for ``remaining`` seconds more; ``on_suspect()`` was called.
+    * LOST: ``held`` is false. Others may hold it. ``on_lost(why)`` was called, before the cluster gave it away as long
+      as this process ran; leaving the block, or :meth:`release`, raises LockLost.
+
+    >>> import quorate
+    >>> with quorate.local() as client:
+    ...     with client.lock("billing/nightly", lease=10.0) as lock:
+    ...         revision = client.put("billing/last", b"today", if_fence=("billing/nightly", lock.token))
+    ...         lock.held, revision > lock.token
+    (True, True)
+    """
+
+    def __init__(self, flows: LockFlows, carrier: ThreadCarrier) -> None:
+        super().__init__(flows)
+        self._carrier = carrier
+
+    def _owner(self) -> object:
+        return threading.current_thread()
+
+    def acquire(self, timeout: float | None = None) -> bool:
+        """Waits for it, ``timeout`` seconds (None: as the lock was made, 0: only tries). Whether it is held now.
+
+        However the wait ends, also by Ctrl-C, it leaves nothing behind. Raises Rejected if this thread holds it already
+        (unless it is ``reentrant``), or the name is used for something else, and as :class:`quorate.Client`.
+        """
+        owner = self._owner()
+        depth = self._flows.depth(owner)
+        try:
+            return self._carrier.run(self._flows.acquire(self._carrier, owner, timeout))
+        except BaseException:
+            self._flows.undo(owner, depth)
+            raise
+
+    def release(self, timeout: float | None = None) -> None:
+        """Gives it up: the next in the queue holds it in the same moment. ``timeout`` in seconds.
+
+        Raises Rejected if it is not held, and LockLost if it was, and was lost. After any other error it is given up in
+        the background, as soon as that can be.
+        """
+        holding = self._flows.leave(self._owner())
+        if holding is None:
+            return
+        try:
+            self._carrier.run(self._flows.release(holding, timeout))
+        except LockLost:
+            raise
+        except BaseException:
+            holding.abandon()
+            raise
+
+    def holders(self, *, timeout: float | None = None) -> list[Claim]:
+        """Who holds it, with label and since when; by asking the cluster."""
+        return self._carrier.run(self._flows.claims(False, timeout))
+
+    def waiters(self, *, timeout: float | None = None) -> list[Claim]:
+        """Who waits for it, in the order in which they will have it; the first 100 of holders and waiters."""
+        return self._carrier.run(self._flows.claims(True, timeout))
+
+    def force_release(self, reason: str, token: int | None = None, *, timeout: float | None = None) -> int:
+        """Takes it away from its holder, for operators: the holder learns the ``reason``, and the cluster keeps it.
+
+        ``token``: only if that grant holds it still. Gives from how many it was taken; Rejected if from none.
+        """
+        return self._carrier.run(self._flows.force_release(reason, token, timeout))
+
+    def __enter__(self) -> Lock:
+        if not self.acquire():
+            raise self._carrier.run(self._flows.blocked())
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self.release()
+        except QuorateError as error:
+            if value is None:
+                raise
+            noted(value, error)
+
+
+@final
+class AsyncLock(LockView):
+    """As :class:`quorate.Lock`, with ``async with`` and ``await``. Each task that acquires it holds it for itself.
+
+    If it is lost inside ``async with lock:``, the body is cancelled, and LockLost comes out of the block; the
+    cancellation of the task by somebody else stays a cancellation. Callbacks run in the event loop, and may be
+    coroutine functions.
+    """
+
+    def __init__(self, flows: LockFlows, carrier: TaskCarrier) -> None:
+        super().__init__(flows)
+        self._carrier = carrier
+
+    def _owner(self) -> object:
+        try:
+            return asyncio.current_task()
+        except RuntimeError:
+            return None
+
+    async def acquire(self, timeout: float | None = None) -> bool:
+        """Waits for it, ``timeout`` seconds (None: as the lock was made, 0: only tries). Whether it is held now.
+
+        However the wait ends, also by a cancellation, it leaves nothing behind. Raises Rejected if this task holds it
+        already (unless it is ``reentrant``), or the name is used for something else, and as :class:`quorate.Client`.
+        """
+        owner = self._owner()
+        depth = self._flows.depth(owner)
+        try:
+            return await self._carrier.run(self._flows.acquire(self._carrier, owner, timeout))
+        except BaseException:
+            self._flows.undo(owner, depth)
+            raise
+
+    async def release(self, timeout: float | None = None) -> None:
+        """Gives it up: the next in the queue holds it in the same moment. ``timeout`` in seconds.
+
+        Raises Rejected if it is not held, and LockLost if it was, and was lost. After any other error, and if it is
+        cancelled, it is given up in the background, as soon as that can be.
+        """
+        holding = self._flows.leave(self._owner())
+        if holding is not None:
+            await self._release(holding, timeout)
+
+    async def _release(self, holding: Holding, timeout: float | None = None) -> None:
+        try:
+            await self._carrier.run(self._flows.release(holding, timeout))
+        except LockLost:
+            raise
+        except BaseException:
+            holding.abandon()
+            raise
+
+    async def holders(self, *, timeout: float | None = None) -> list[Claim]:
+        """Who holds it, with label and since when; by asking the cluster."""
+        return await self._carrier.run(self._flows.claims(False, timeout))
+
+    async def waiters(self, *, timeout: float | None = None) -> list[Claim]:
+        """Who waits for it, in the order in which they will have it; the first 100 of holders and waiters."""
+        return await self._carrier.run(self._flows.claims(True, timeout))
+
+    async def force_release(self, reason: str, token: int | None = None, *, timeout: float | None = None) -> int:
+        """Takes it away from its holder, for operators: the holder learns the ``reason``, and the cluster keeps it.
+
+        ``token``: only if that grant holds it still. Gives from how many it was taken; Rejected if from none.
+        """
+        return await self._carrier.run(self._flows.force_release(reason, token, timeout))
+
+    async def __aenter__(self) -> AsyncLock:
+        if not await self.acquire():
+            raise await self._carrier.run(self._flows.blocked())
+        holding = self._flows.of(self._owner())
+        if holding is not None and holding.body is None:
+            holding.enter(Body())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            holding = self._flows.leave(self._owner())
+        except QuorateError as error:  # the body released it
+            if value is None:
+                raise
+            noted(value, error)
+            return
+        if holding is None:
+            return  # inside of a block of the same task
+        body = holding.leave()
+        left = value if body is None else await body.left(value)
+        try:
+            await self._release(holding)
+        except QuorateError as error:
+            if left is None:
+                raise error from None
+            noted(left, error)
+        if left is None and body is not None and body.why is not None:
+            raise LockLost(f"{self._flows.label} was lost: {body.why}") from None
+        if left is not None and left is not value:
+            raise left
+
+
+def noted(value: BaseException, error: QuorateError) -> None:
+    """What left the block comes first; that the lock could not be released is said with it, where Python can."""
+    add = getattr(value, "add_note", None)  # from Python 3.11 on
+    if add is not None:
+        add(f"on leaving the block: {type(error).__name__}: {error}")
