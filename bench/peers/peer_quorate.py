@@ -115,7 +115,8 @@ class QuorateClient(Client):
         return PermitLock(self, name)
 
     def leader(self) -> int | None:
-        assert self.node is not None
+        if self.node is None:
+            raise NotImplementedError
         status = self.node.status()
         name = status["leader"]
         return NAMES.index(name) if name in self.members else None

@@ -166,26 +166,24 @@ def plot(result: Mapping[str, Any], rows: Sequence[Row], file: Path) -> None:
     drawn = [row for row in rows if row.name in there]
     across = 2
     down = -(-len(drawn) // across)
-    figure, grid = plt.subplots(down, across, figsize=(11, (0.24 * len(names) + 0.85) * down), squeeze=False)
+    figure, grid = plt.subplots(down, across, figsize=(11, 1.9 * down), squeeze=False)
     for axes in grid.flat[len(drawn) :]:
         axes.set_visible(False)
     for axes, row in zip(grid.flat, drawn, strict=False):
-        values = [seen.get(name, {}).get(row.name, {}).get(row.figure, 0.0) for name in names]
-        colours = ["#27496d" if name in US else "#a9c4e0" for name in names]
-        axes.barh(range(len(names)), values, color=colours)
-        for place, (name, value) in enumerate(zip(names, values, strict=True)):
-            text = shown(row, seen[name][row.name]) if value else "–"
-            axes.text(value, place, f" {text}", va="center", fontsize=7)
-        axes.set_yticks(range(len(names)), [peers[name]["title"] for name in names], fontsize=7)
+        having = [name for name in names if seen.get(name, {}).get(row.name, {}).get(row.figure)]
+        values = [seen[name][row.name][row.figure] for name in having]
+        axes.barh(range(len(having)), values, color=["#27496d" if name in US else "#a9c4e0" for name in having])
+        for place, (name, value) in enumerate(zip(having, values, strict=True)):
+            axes.text(value, place, f" {shown(row, seen[name][row.name])}", va="center", fontsize=7)
+        axes.set_yticks(range(len(having)), [peers[name]["title"] for name in having], fontsize=7)
         axes.invert_yaxis()
         axes.set_xscale("log")
         axes.set_xticks([])
         axes.minorticks_off()
-        given = [value for value in values if value]
-        axes.set_xlim(min(given) / 3, max(given) * 30)
-        title = row.title.replace(", p50 / p99", ", p50")
+        if values:
+            axes.set_xlim(min(values) / 3, max(values) * 30)
         better = "longer is better" if row.more else "shorter is better"
-        axes.set_title(f"{row.group}: {title} ({better})", fontsize=8, loc="left")
+        axes.set_title(f"{row.group}: {row.title} ({better})", fontsize=8, loc="left")
         axes.spines[["top", "right", "bottom"]].set_visible(False)
     figure.tight_layout()
     figure.savefig(file, metadata={"Date": None})
