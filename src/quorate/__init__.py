@@ -42,7 +42,9 @@ if TYPE_CHECKING:
     from quorate.api.watch import Event, Watch
     from quorate.client.backend import Member, State
     from quorate.config import RaftConfig
+    from quorate.recipes.barrier import Barrier
     from quorate.recipes.counter import Counter
+    from quorate.recipes.double_barrier import DoubleBarrier
     from quorate.recipes.election import Election, Leader, Observation, Term
     from quorate.recipes.held import Takeable
     from quorate.recipes.inspection import Claim
@@ -53,12 +55,14 @@ if TYPE_CHECKING:
     from quorate.store.views import EventKind
 
 __all__ = [
+    "Barrier",
     "Claim",
     "Client",
     "Compacted",
     "ConfigError",
     "ConnectionLost",
     "Counter",
+    "DoubleBarrier",
     "Election",
     "EmptyRing",
     "Event",
@@ -102,6 +106,8 @@ __all__ = [
 ]
 
 _LATER: Final = {
+    "Barrier": "recipes.barrier",
+    "DoubleBarrier": "recipes.double_barrier",
     "Claim": "recipes.inspection",
     "Client": "api.client",
     "Counter": "recipes.counter",

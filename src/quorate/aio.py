@@ -2,7 +2,9 @@
 
 from quorate.api.aio_client import Client, Session, Transaction, Watch, connect
 from quorate.api.aio_node import Node, local
+from quorate.recipes.barrier import AsyncBarrier as Barrier
 from quorate.recipes.counter import AsyncCounter as Counter
+from quorate.recipes.double_barrier import AsyncDoubleBarrier as DoubleBarrier
 from quorate.recipes.election import AsyncElection as Election
 from quorate.recipes.election import AsyncObservation as Observation
 from quorate.recipes.election import AsyncTerm as Term
@@ -14,8 +16,10 @@ from quorate.recipes.semaphore import AsyncPermits as Permits
 from quorate.recipes.semaphore import AsyncSemaphore as Semaphore
 
 __all__ = [
+    "Barrier",
     "Client",
     "Counter",
+    "DoubleBarrier",
     "Election",
     "Leader",
     "Lock",

@@ -26,7 +26,9 @@ from quorate.recipes.base import TaskCarrier
 from quorate.store import KeyValue
 
 if TYPE_CHECKING:  # each is imported by the method that makes it: few programs need them all
+    from quorate.recipes.barrier import AsyncBarrier
     from quorate.recipes.counter import AsyncCounter
+    from quorate.recipes.double_barrier import AsyncDoubleBarrier
     from quorate.recipes.election import AsyncElection
     from quorate.recipes.lock import AsyncLock
     from quorate.recipes.rwlock import AsyncRWLock
@@ -379,6 +381,18 @@ class Client:
         from quorate.recipes.counter import AsyncCounter
 
         return AsyncCounter(self._core, self._carrier, name)
+
+    def barrier(self, name: Key, parties: int, *, lease: float = 10.0) -> AsyncBarrier:
+        """A place where ``parties`` wait until all have come, again and again."""
+        from quorate.recipes.barrier import AsyncBarrier
+
+        return AsyncBarrier(self._core, self._carrier, name, parties, lease)
+
+    def double_barrier(self, name: Key, parties: int, *, lease: float = 10.0) -> AsyncDoubleBarrier:
+        """One of ``parties`` that begin something together and end it together."""
+        from quorate.recipes.double_barrier import AsyncDoubleBarrier
+
+        return AsyncDoubleBarrier(self._core, self._carrier, name, parties, lease)
 
     def rwlock(
         self,

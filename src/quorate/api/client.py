@@ -17,7 +17,9 @@ from quorate.recipes.base import ThreadCarrier
 from quorate.store import KeyValue
 
 if TYPE_CHECKING:  # each is imported by the method that makes it: few programs need them all
+    from quorate.recipes.barrier import Barrier
     from quorate.recipes.counter import Counter
+    from quorate.recipes.double_barrier import DoubleBarrier
     from quorate.recipes.election import Election
     from quorate.recipes.lock import Lock
     from quorate.recipes.rwlock import RWLock
@@ -322,6 +324,18 @@ class Client:
         from quorate.recipes.counter import Counter
 
         return Counter(self._core, self._carrier, name)
+
+    def barrier(self, name: Key, parties: int, *, lease: float = 10.0) -> Barrier:
+        """A place where ``parties`` wait until all have come, again and again: see :class:`Barrier`."""
+        from quorate.recipes.barrier import Barrier
+
+        return Barrier(self._core, self._carrier, name, parties, lease)
+
+    def double_barrier(self, name: Key, parties: int, *, lease: float = 10.0) -> DoubleBarrier:
+        """One of ``parties`` that begin something together and end it together: see :class:`DoubleBarrier`."""
+        from quorate.recipes.double_barrier import DoubleBarrier
+
+        return DoubleBarrier(self._core, self._carrier, name, parties, lease)
 
     def rwlock(
         self,

@@ -94,13 +94,17 @@ class Name:
         """
         deadline = time.monotonic() + timeout
         same = commands.compare(self._defined, "value", "==", self.definition)
-        done = yield from transact(self.place, [same, *when], then, timeout, lane)
-        while not done.succeeded:
+        while True:
             left = max(deadline - time.monotonic(), 0.0)
+            done = yield from transact(self.place, [same, *when], then, left, lane)
+            if done.succeeded:
+                return done
             found = yield from self.place.backend.get(self._defined, False, left)
             if found is not None:
                 self.check(found.value)
-                return done  # so it was `when` that did not hold
+                if found.create_revision < done.revision:
+                    return done  # so it was `when` that did not hold
+                continue  # somebody has defined it in between
             none = commands.compare(self._defined, "version", "==", 0)
             define = commands.do_put(self._defined, self.definition)
             done = yield from transact(self.place, [none, *when], [define, *then], left, lane)
@@ -108,9 +112,6 @@ class Name:
                 return Done(True, done.revision, done.parts[1:])
             if (yield from self.place.backend.get(self._defined, False, left)) is None:
                 return done
-            # Somebody else has defined it meanwhile.
-            done = yield from transact(self.place, [same, *when], then, left, lane)
-        return done
 
     def look(self, timeout: float) -> Flow[None]:
         """Raises Rejected if the name is something else; a name that was never used is anything."""

@@ -327,7 +327,7 @@ class FlowRig:
             if client.cut_off:
                 continue
             answered, value = parked.look()
-            if answered:
+            if answered or self.now >= parked.until:  # asked with no time to wait
                 found.append((f"{client.label}: a question is answered", _Later(parked.tell, value)))
         ready = [task for task in self.tasks if task.ready]
         found += [(f"{task.client.label}: {task.name} goes on", task.resume) for task in ready]
