@@ -40,6 +40,44 @@ def test_unit(test: Path, objects: Path, tmp_path: Path) -> None:
     run(program, cwd=tmp_path)
 
 
+def still(*command: str | Path) -> list[str | Path]:
+    """Without random addresses, to which the map of ThreadSanitizer does not always fit."""
+    return ["setarch", os.uname().machine, "-R", *command]
+
+
+@pytest.fixture(scope="session")
+def race_finder(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Skips where the compiler has no ThreadSanitizer, or the system does not let it work."""
+    source = tmp_path_factory.mktemp("races") / "nothing.c"
+    source.write_text("int main(void) { return 0; }\n")
+    try:
+        run(COMPILERS[0], "-fsanitize=thread", source, "-o", source.with_suffix(""))
+        run(*still(source.with_suffix("")))
+    except (AssertionError, OSError):
+        pytest.skip("ThreadSanitizer does not work here")
+
+
+@pytest.mark.skipif(not COMPILERS, reason="no C compiler on this machine")
+@pytest.mark.parametrize("name", ["mailbox", "poller"])
+def test_no_race(name: str, race_finder: None, tmp_path: Path) -> None:
+    """What threads share; tests/nightly/threads does it for everything."""
+    program = tmp_path / name
+    test = TESTS / f"test_{name}.c"
+    run(
+        COMPILERS[0],
+        "-std=gnu11",
+        "-O1",
+        "-g",
+        "-fsanitize=thread",
+        test,
+        CSRC / f"{name}.c",
+        "-lpthread",
+        "-o",
+        program,
+    )
+    run(*still(program), cwd=tmp_path)
+
+
 @pytest.mark.parametrize("compiler", COMPILERS)
 @pytest.mark.parametrize("source", KERNELS, ids=lambda path: path.name)
 def test_compiles_without_a_warning(source: Path, compiler: str) -> None:
