@@ -12,8 +12,9 @@ are
   operations open at once, however long the history is.
 
 An operation without reply stays open for ever and would double the set again and again. For a register whose writes
-have unique values :func:`bounded` removes all of these first: a write that nobody saw may be left out, and one that
-somebody saw happened before that reader's reply.
+have unique values :func:`bounded` takes all of these out first: a write that somebody saw happened before that reader's
+reply, and one that nobody saw is a *ghost*. A ghost matters only where a compare-and-set failed, which proves that the
+value was another one, and not which. All ghosts are alike there, so that it is enough to count how many were needed.
 """
 
 from __future__ import annotations
@@ -32,6 +33,18 @@ CONFIGURATIONS_MAX: Final = 200_000
 """The search gives up, and says so, when more configurations than this are possible at once."""
 
 
+class Prepared(NamedTuple):
+    """The history of one key, sorted by what it costs to judge.
+
+    ``ghosts``: see :func:`bounded`. ``rest``: what is left out at first, as if it had not happened; what passes without
+    it is linearizable, and what does not pass is judged again with it.
+    """
+
+    operations: list[Operation]
+    ghosts: list[Operation] = []
+    rest: list[Operation] = []
+
+
 class Model(NamedTuple):
     """A sequential object: its first state, and what one operation does to a state.
 
@@ -43,9 +56,8 @@ class Model(NamedTuple):
     step: Step
     is_read: Callable[[Operation], bool] = lambda operation: False
     """True only for an operation that changes no state at all, whenever it happens."""
-    prepare: Callable[[list[Operation]], tuple[list[Operation], bool]] = lambda operations: (operations, True)
-    """Makes the history of one key cheaper to judge. If the second value is False it dropped choices: what passes then
-    is linearizable, and what does not pass is judged again in full."""
+    prepare: Callable[[list[Operation]], Prepared] = lambda operations: Prepared(operations)
+    """Makes the history of one key cheaper to judge, without another outcome."""
 
 
 @dataclass(frozen=True)
@@ -102,18 +114,19 @@ def _mutex(holder: Any, operation: Operation) -> tuple[bool, Any]:
     raise ValueError(f"a mutex has acquire and release, not {operation.kind!r}")
 
 
-def bounded(operations: list[Operation]) -> tuple[list[Operation], bool]:
-    """Give every operation of a register with unique values an end, or leave it out; say whether that is exact.
+def bounded(operations: list[Operation]) -> Prepared:
+    """Give every operation of a register with unique values an end, or take it out.
 
-    It is not exact after a failed cas, which can witness a value that nobody read. If two writes have the same value
-    nothing is changed. ``operations`` are those of one key.
+    Ghosts are writes without reply whose value nobody saw, where a failed cas may need them; otherwise they are of no
+    consequence and left out. If two writes have the same value nothing is changed. ``operations`` are those of one key.
     """
     if all(operation.reply != NEVER for operation in operations):
-        return operations, True
+        return Prepared(operations)
     written = [_new_value(operation) for operation in operations if operation.kind != "read"]
     if len({None, *written}) != len(written) + 1:
-        return operations, True
-    exact = not any(operation.kind == "cas" and operation.result is False for operation in operations)
+        return Prepared(operations)
+    # A failed cas tells something of the value that it expected; a write of that one is not like the others.
+    failed = {each.argument[0] for each in operations if each.kind == "cas" and each.result is False}
     observed: dict[Any, int] = {}
     kept = operations
     # An open cas that was observed is itself an observer, with a new bound: repeat until nothing changes.
@@ -130,8 +143,16 @@ def bounded(operations: list[Operation]) -> tuple[list[Operation], bool]:
             if operation.kind != "read" or operation.reply != NEVER
         ]
         if after == kept:
-            return [operation for operation in kept if operation.reply != NEVER], exact
+            break
         kept = after
+    if not failed:
+        return Prepared([each for each in kept if each.reply != NEVER])
+    unseen = [each for each in kept if each.reply == NEVER]
+    return Prepared(
+        [each for each in kept if each.reply != NEVER],
+        [each for each in unseen if _new_value(each) not in failed],
+        [each for each in unseen if _new_value(each) in failed],
+    )
 
 
 def _new_value(operation: Operation) -> Any:
@@ -178,13 +199,50 @@ def check(operations: Iterable[Operation], model: Model = REGISTER) -> Verdict:
 
 def check_key(operations: list[Operation], model: Model = REGISTER) -> Verdict:
     """Judge the history of one object."""
-    prepared, exact = model.prepare(operations)
-    verdict = _search(prepared, model)
-    return verdict if verdict or exact else _search(operations, model)
+    prepared = model.prepare(operations)
+    verdict = _search(prepared.operations, model, prepared.ghosts)
+    if verdict or not prepared.rest:
+        return verdict
+    return _search(prepared.operations + prepared.rest, model, prepared.ghosts)
 
 
-def _search(prepared: list[Operation], model: Model) -> Verdict:
+class _Blank:
+    """The value of a register after a ghost: one that nobody saw and nobody expects. It equals itself alone."""
+
+    def __repr__(self) -> str:
+        return "a value that nobody saw"
+
+
+BLANK: Final = _Blank()
+
+
+class _Ghosts:
+    """Which ghosts there are at a place of the history.
+
+    A plain write can take place in any state, once: it counts how many a configuration has used, and the fewest is
+    best. A cas can take place in one state alone, which a register with unique values leaves for ever.
+    """
+
+    def __init__(self, ghosts: list[Operation]) -> None:
+        self.calls = sorted(each.call for each in ghosts if each.kind == "write")
+        self.of_state: dict[Any, int] = {}
+        for each in ghosts:
+            if each.kind == "cas":
+                expected = each.argument[0]
+                self.of_state[expected] = min(each.call, self.of_state.get(expected, NEVER))
+
+    def step(self, state: Any, used: int, now: int) -> int | None:
+        """How many plain writes are used after one more ghost; None if there is none for this state."""
+        if self.of_state.get(state, NEVER) < now:
+            return used
+        if used < len(self.calls) and self.calls[used] < now:
+            return used + 1
+        return None
+
+
+def _search(prepared: list[Operation], model: Model, ghosts: list[Operation]) -> Verdict:
     step, is_read = model.step, model.is_read
+    haunted = _Ghosts(ghosts) if ghosts else None
     # `bounded` may give a write the reply of its first observer, never the place of a call: no reply ties with a call.
     events = [(operation.call, 1, number) for number, operation in enumerate(prepared)]
     events += [(operation.reply, 0, number) for number, operation in enumerate(prepared) if operation.reply != NEVER]
@@ -195,8 +253,8 @@ def _search(prepared: list[Operation], model: Model) -> Verdict:
     slots = 0
     open_: dict[int, Operation] = {}  # slot bit → operation that may change the state
     open_reads: dict[int, Operation] = {}
-    configurations: set[tuple[int, Any]] = {(0, model.initial)}
-    for _, is_call, number in events:
+    configurations: dict[tuple[int, Any], int] = {(0, model.initial): 0}  # → ghosts used, the fewest
+    for place, is_call, number in events:
         operation = prepared[number]
         if is_call:
             if free:
@@ -209,34 +267,47 @@ def _search(prepared: list[Operation], model: Model) -> Verdict:
                 # A read takes effect in a configuration as soon as it can: that never takes a possibility away.
                 open_reads[bit] = operation
                 configurations = {
-                    (mask | bit if step(state, operation)[0] else mask, state) for mask, state in configurations
+                    (mask | bit if step(state, operation)[0] else mask, state): used
+                    for (mask, state), used in configurations.items()
                 }
             else:
                 open_[bit] = operation
             continue
         bit = slot_of[number]
-        after: set[tuple[int, Any]] = set()
-        todo = list(configurations)
-        seen = set(todo)
+        after: dict[tuple[int, Any], int] = {}
+        todo = list(configurations.items())
+        seen = dict(configurations)
         while todo:
-            mask, state = todo.pop()
+            (mask, state), used = todo.pop()
+            if used > seen[mask, state]:
+                continue  # found again with fewer ghosts
             if mask & bit:
-                after.add((mask & ~bit, state))
+                left = (mask & ~bit, state)
+                if used < after.get(left, NEVER):
+                    after[left] = used
                 continue
+            thens = []
             for other, candidate in open_.items():
-                if mask & other:
-                    continue
-                possible, then = step(state, candidate)
-                if not possible:
-                    continue
-                then_mask = mask | other
+                if not mask & other:
+                    possible, then = step(state, candidate)
+                    if possible:
+                        thens.append((mask | other, then, used))
+            if haunted is not None and state is not BLANK:
+                then_used = haunted.step(state, used, place)
+                # Only a compare-and-set that failed, and would succeed in this state, needs one.
+                if then_used is not None and any(
+                    not mask & read_bit and read.kind == "cas" and not step(state, read)[0]
+                    for read_bit, read in open_reads.items()
+                ):
+                    thens.append((mask, BLANK, then_used))
+            for then_mask, then, then_used in thens:
                 for read_bit, read in open_reads.items():
                     if not then_mask & read_bit and step(then, read)[0]:
                         then_mask |= read_bit
                 configuration = (then_mask, then)
-                if configuration not in seen:
-                    seen.add(configuration)
-                    todo.append(configuration)
+                if then_used < seen.get(configuration, NEVER):
+                    seen[configuration] = then_used
+                    todo.append((configuration, then_used))
             if len(seen) > CONFIGURATIONS_MAX:
                 return _verdict(None, prepared, operation, configurations, {**open_, **open_reads})
         open_.pop(bit, None)
@@ -252,7 +323,7 @@ def _verdict(
     linearizable: bool | None,
     operations: list[Operation],
     operation: Operation,
-    configurations: set[tuple[int, Any]],
+    configurations: Iterable[tuple[int, Any]],
     open_: dict[int, Operation],
 ) -> Verdict:
     before = sorted((each for each in operations if each.reply < operation.call), key=lambda each: each.reply)
