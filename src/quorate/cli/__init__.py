@@ -36,6 +36,7 @@ COMMANDS: Final[dict[str, tuple[str, str, str]]] = {
     "sim": ("quorate.cli.sim", "sim", "Simulated clusters over many seeds: which one breaks a rule?"),
     "snapshot": ("quorate.cli.snapshot", "snapshot", "Backup, and a new cluster from an old one's data."),
     "status": ("quorate.cli.status", "status", "Every member of a cluster: role, term, lag, disk."),
+    "torture": ("quorate.cli.torture", "torture", "A real cluster under faults: does what its clients saw hold?"),
     "transfer": ("quorate.cli.members", "transfer", "Hand the leader's office over."),
     "up": ("quorate.cli.up", "up", "A cluster on this machine, in the foreground, with live status."),
     "watch": ("quorate.cli.keys", "watch", "Print each change of a key, until Ctrl-C."),

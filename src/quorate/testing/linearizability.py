@@ -19,7 +19,7 @@ value was another one, and not which. All ghosts are alike there, so that it is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -41,8 +41,8 @@ class Prepared(NamedTuple):
     """
 
     operations: list[Operation]
-    ghosts: list[Operation] = []
-    rest: list[Operation] = []
+    ghosts: Sequence[Operation] = ()
+    rest: Sequence[Operation] = ()
 
 
 class Model(NamedTuple):
@@ -203,7 +203,7 @@ def check_key(operations: list[Operation], model: Model = REGISTER) -> Verdict:
     verdict = _search(prepared.operations, model, prepared.ghosts)
     if verdict or not prepared.rest:
         return verdict
-    return _search(prepared.operations + prepared.rest, model, prepared.ghosts)
+    return _search([*prepared.operations, *prepared.rest], model, prepared.ghosts)
 
 
 class _Blank:
@@ -223,7 +223,7 @@ class _Ghosts:
     best. A cas can take place in one state alone, which a register with unique values leaves for ever.
     """
 
-    def __init__(self, ghosts: list[Operation]) -> None:
+    def __init__(self, ghosts: Sequence[Operation]) -> None:
         self.calls = sorted(each.call for each in ghosts if each.kind == "write")
         self.of_state: dict[Any, int] = {}
         for each in ghosts:
@@ -240,7 +240,7 @@ class _Ghosts:
         return None
 
 
-def _search(prepared: list[Operation], model: Model, ghosts: list[Operation]) -> Verdict:
+def _search(prepared: list[Operation], model: Model, ghosts: Sequence[Operation]) -> Verdict:
     step, is_read = model.step, model.is_read
     haunted = _Ghosts(ghosts) if ghosts else None
     # `bounded` may give a write the reply of its first observer, never the place of a call: no reply ties with a call.

@@ -1,0 +1,154 @@
+"""The judges are judged: each rule passes what is right, and names what is wrong."""
+
+from __future__ import annotations
+
+import pytest
+
+from quorate.testing.torture.checks import RECOVERY_SECONDS, judge
+from quorate.testing.torture.workloads import WORKLOADS, Workload
+from quorate.testing.torture.workloads.counters import Counters
+from quorate.testing.torture.workloads.inserts import Inserts
+from quorate.testing.torture.workloads.registers import Registers
+from testing.torture.histories import Story
+
+
+def rules(work: type[Workload], story: Story) -> set[str]:
+    return {each.rule for each in work.check(story.done())}
+
+
+def test_every_workload_says_what_it_shows() -> None:
+    assert all(name == each.name and each.claim and each.hands > 0 for name, each in WORKLOADS.items())
+
+
+def test_registers_judge_reads_writes_and_swaps() -> None:
+    story = Story("registers")
+    story.does("a", "k", "write", 1)
+    story.does("b", "k", "read", None, 1)
+    story.does("b", "k", "cas", (1, 2), True)
+    lost = story.call("a", "k", "write", 3)
+    story.ends(lost, "unknown")
+    refused = story.call("a", "k", "write", 4)
+    story.ends(refused, "fail")
+    story.does("b", "k", "read", None, 3)
+    assert rules(Registers, story) == set()
+    story.does("b", "k", "read", None, 2)  # seen, and then unseen
+    assert rules(Registers, story) == {"linearizable"}
+    story = Story("registers")
+    refused = story.call("a", "k", "write", 4)
+    story.ends(refused, "fail")
+    story.does("b", "k", "read", None, 4)  # it was said to have not happened
+    assert rules(Registers, story) == {"linearizable"}
+
+
+def test_counters_know_lost_doubled_and_early_sums() -> None:
+    story = Story("counters")
+    for number in range(1, 4):
+        story.does("a", "k", "increment", 1, number)
+    unknown = story.call("b", "k", "increment", 1)
+    story.ends(unknown, "unknown")
+    story.does("a", "k", "read", None, 4)
+    assert rules(Counters, story) == set()
+    story.does("a", "k", "read", None, 5)
+    assert rules(Counters, story) == {"exactly once"}
+
+    doubled = Story("counters")
+    doubled.does("a", "k", "increment", 1, 2)  # it was carried out twice
+    doubled.does("a", "k", "read", None, 2)
+    assert rules(Counters, doubled) == {"exactly once"}
+
+    same = Story("counters")
+    one, two = same.call("a", "k", "increment", 1), same.call("b", "k", "increment", 1)
+    same.ends(one, "ok", 1)
+    same.ends(two, "ok", 1)
+    assert "exactly once" in rules(Counters, same)
+
+    early = Story("counters")
+    early.does("a", "k", "increment", 1, 1)
+    early.does("a", "k", "increment", 1, 2)
+    early.does("b", "k", "read", None, 1)  # stale
+    assert rules(Counters, early) == {"linearizable"}
+
+
+def test_inserts_know_what_is_lost_and_what_was_never_written() -> None:
+    def story(there: dict[str, str]) -> Story:
+        made = Story("inserts")
+        made.does("a", "i/1", "insert", "i/1")
+        made.ends(made.call("a", "i/2", "insert", "i/2"), "unknown")
+        made.ends(made.call("a", "i/3", "insert", "i/3"), "fail")
+        made.does("a", "i/", "list", None, [list(each) for each in there.items()])
+        return made
+
+    assert rules(Inserts, story({"i/1": "i/1"})) == set()
+    assert rules(Inserts, story({"i/1": "i/1", "i/2": "i/2"})) == set()
+    assert rules(Inserts, story({"i/2": "i/2"})) == {"no lost acknowledged write"}
+    assert rules(Inserts, story({"i/1": "i/1", "i/3": "i/3"})) == {"nothing happened"}
+    assert rules(Inserts, story({"i/1": "else"})) == {"no write out of nothing"}
+    assert rules(Inserts, story({"i/1": "i/1", "i/9": "i/9"})) == {"no write out of nothing"}
+    unread = Story("inserts")
+    unread.does("a", "i/1", "insert", "i/1")
+    assert rules(Inserts, unread) == {"no lost acknowledged write"}
+
+
+def ended(story: Story) -> Story:
+    story.record.say("phase", name="done")
+    return story
+
+
+def test_a_good_run_passes_with_its_figures() -> None:
+    story = Story("counters", missing={"clock": "no libfaketime"})
+    story.record.say("office", node="a", role="leader", term=1)
+    story.does("x", "k", "increment", 1, 1)
+    story.record.say("fault", number=0, kind="kill", node="a")
+    story.record.say("office", node="b", role="leader", term=2)
+    story.record.say("healed", number=0, kind="kill")
+    story.does("x", "k", "increment", 1, 2)
+    story.record.say("digests", of="memory", digests={"a": {"sha256": "1"}, "b": {"sha256": "1"}})
+    report = judge(ended(story).record.events)
+    assert report, report.problems
+    assert report.whole
+    assert report.converged
+    assert (report.leaders, report.terms, report.skipped) == (2, 2, {"clock": "no libfaketime"})
+    [load], [fault] = report.loads, report.faults
+    assert (load["operations"], load["ok"]) == (2, 2)
+    assert (fault["kind"], fault["times"]) == ("kill", 1)
+    assert fault["recovery_longest"] >= 0
+    assert fault["outage_longest"] > 0
+    assert report.document()["passed"] is True
+
+
+@pytest.mark.parametrize(
+    ("event", "fields", "rule"),
+    [
+        ("office", {"node": "b", "role": "leader", "term": 1}, "one leader a term"),
+        ("digests", {"of": "disk", "digests": {"a": {"sha256": "1"}, "b": {"sha256": "2"}}}, "convergence"),
+        ("digests", {"of": "disk", "digests": {"a": {"sha256": "1"}, "b": {"error": "gone"}}}, "convergence"),
+        ("odd", {"what": "flip", "node": "a", "error": "it started"}, "unexpected: flip"),
+    ],
+)
+def test_what_must_not_be_fails_the_run(event: str, fields: dict[str, object], rule: str) -> None:
+    story = Story("counters")
+    story.record.say("office", node="a", role="leader", term=1)
+    story.record.say(event, **fields)
+    report = judge(ended(story).record.events)
+    assert [each.rule for each in report.problems] == [rule]
+    assert report.document()["passed"] is False
+
+
+def test_a_cluster_that_does_not_recover_fails_the_run() -> None:
+    story = Story("counters")
+    story.record.say("fault", number=0, kind="pause", node="a")
+    story.record.say("healed", number=0, kind="pause")
+    for event in story.record.events:
+        event["t"] -= RECOVERY_SECONDS + 1  # as if it had been so long ago
+    story.does("x", "k", "increment", 1, 1)
+    report = judge(ended(story).record.events)
+    assert [each.rule for each in report.problems] == ["recovery"]
+
+
+def test_a_run_that_was_broken_off_is_judged_as_far_as_it_came() -> None:
+    story = Story("inserts")
+    story.does("a", "i/1", "insert", "i/1")
+    report = judge(story.record.events)
+    assert report
+    assert not report.whole
+    assert report.converged is None
