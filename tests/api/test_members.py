@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import tempfile
+from typing import Any
 
 import pytest
 
@@ -50,6 +51,38 @@ def test_a_node_joins_leads_and_leaves() -> None:
 
             asyncio.run(leave())
             assert client.put("k", b"w") > 0
+
+
+def test_a_member_moves_and_another_is_replaced() -> None:
+    with tempfile.TemporaryDirectory(prefix="q-") as folder, contextlib.ExitStack() as nodes:
+
+        def node(name: str, place: str, **settings: Any) -> quorate.Node:
+            made = quorate.Node(
+                name, listen=f"unix:{folder}/{place}", data_dir=f"{folder}/data-{name}", config=PATIENT, **settings
+            )
+            return nodes.enter_context(made)
+
+        members = {name: f"unix:{folder}/{name}" for name in "abc"}
+        _, moving, leaving = (node(name, name, members=members) for name in "abc")
+        with quorate.connect(f"unix:{folder}/a,unix:{folder}/b", timeout=60) as client:
+            client.put("k", b"v")
+            moving.stop()
+            moved = node("b", "elsewhere", members=members)
+            client.change_address("b", f"unix:{folder}/elsewhere", timeout=60)
+            moved.wait_ready(60)
+            leaving.stop()
+            client.put("k", b"w")  # which needs the one that has moved
+            new = node("d", "d", join=members["a"])
+            client.replace_member("c", "d", new.address)
+            found = {each.name: (each.address, each.voter) for each in client.members()}
+            assert found == {
+                "a": (members["a"], True),
+                "b": (f"unix:{folder}/elsewhere", True),
+                "d": (new.address, True),
+            }
+            kept = new.client().get("k", timeout=60)
+            assert kept is not None
+            assert kept.value == b"w"
 
 
 def test_what_cannot_be() -> None:

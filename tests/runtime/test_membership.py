@@ -6,6 +6,7 @@ import shutil
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -200,6 +201,54 @@ def test_every_member_moves_one_after_the_other(cluster: Cluster, tmp_path: Path
     for node in cluster.nodes.values():
         assert holds(node, "moved", b"2")
         assert {each.address for each in node.members()} == {where(each) for each in cluster.nodes.values()}
+
+
+def test_all_members_move_at_once(tmp_path: Path) -> None:
+    """As when a cluster is brought to other machines: what each is started with tells it where the others are now."""
+    with Cluster(path=tmp_path) as old:
+        old.leader().execute(commands.put("k", "v"), timeout=PATIENCE)
+        first = old.nodes["a"].first_members
+    sockets = free_sockets(3)
+    moved = {id: (name, address_of(each)) for (id, (name, _)), each in zip(first.items(), sockets, strict=True)}
+    new: dict[str, NativeNode] = {}
+    try:
+        for (id, (name, _)), listener in zip(moved.items(), sockets, strict=True):
+            settings: dict[str, Any] = {"data_dir": tmp_path / name, "segment_bytes": 1 << 20, "config": PATIENT}
+            new[name] = NativeNode(name, id, moved, listen=listener, cluster=cluster_of(first), **settings).start()
+        for node in new.values():
+            node.wait_ready(PATIENCE)
+            assert holds(node, "k", b"v")
+        # The others, and clients, hear of it once it stands in the log.
+        for name, node in new.items():
+            assert new["a"].change_address(name, where(node), timeout=PATIENCE).address == where(node)
+        assert {each.address for each in new["b"].members()} == {where(node) for node in new.values()}
+    finally:
+        for node in new.values():
+            node.stop()
+
+
+def test_members_and_clients_find_each_other_by_ipv6(tmp_path: Path) -> None:
+    sockets = [socket.socket(socket.AF_INET6) for _ in range(2)]
+    try:
+        for each in sockets:
+            each.bind(("::1", 0))
+            each.listen(128)
+    except OSError:
+        for each in sockets:
+            each.close()
+        pytest.skip("this system has no IPv6 on its loopback")
+    members = {
+        id: (name, f"[::1]:{each.getsockname()[1]}")
+        for id, (name, each) in enumerate(zip("ab", sockets, strict=True), 1)
+    }
+    nodes = [
+        NativeNode(name, id, members, durability="memory", listen=listener, config=PATIENT)
+        for (id, (name, _)), listener in zip(members.items(), sockets, strict=True)
+    ]
+    with nodes[0], nodes[1], quorate.connect(f"quorate://{members[1][1]}", timeout=PATIENCE) as client:
+        client.put("k", b"v")
+        assert {each.address for each in client.members()} == {address for _, address in members.values()}
+        assert holds(nodes[1], "k", b"v")
 
 
 def test_what_makes_no_sense_is_refused_with_a_reason(cluster: Cluster) -> None:

@@ -260,6 +260,26 @@ def test_who_was_away_gets_a_snapshot_and_its_readers_see_one_change(tmp_path: P
         assert_alike(cluster, tmp_path)
 
 
+def test_who_joins_when_the_log_is_short_gets_a_snapshot(tmp_path: Path) -> None:
+    with Cluster(path=tmp_path, config=EAGER) as cluster:
+        leader = cluster.leader()
+        fill(leader, 0, 1500)
+        until(lambda: forgot(leader.status(), 1), PATIENCE)
+        own = free_sockets(1)[0]
+        address = f"127.0.0.1:{own.getsockname()[1]}"
+        seeds = [str(at) for _, at in leader.first_members.values()]
+        storage: dict[str, Any] = {"data_dir": tmp_path / "d", "segment_bytes": 1 << 20}
+        new = cluster.nodes["d"] = NativeNode("d", None, {}, join=seeds, listen=own, config=EAGER, **storage)
+        new.start()
+        assert leader.add_member("d", address, timeout=60.0).role == "voter"
+        assert snapshot(new)["installed"] >= 1
+        # It is asked for what only the snapshot has, and has a vote: with two of the others it decides.
+        new.barrier(timeout=PATIENCE)
+        assert new.reader.get("key-000000") is not None
+        next(node for node in cluster.running if node is not leader and node is not new).stop()
+        until(lambda: written(new, commands.put("after", "x")), PATIENCE)
+
+
 def test_who_was_away_for_a_moment_needs_none(tmp_path: Path) -> None:
     with Cluster(path=tmp_path, config=replace(EAGER, compaction_tail=1_000)) as cluster:
         leader = cluster.leader()
