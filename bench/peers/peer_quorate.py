@@ -7,7 +7,6 @@ Knows the contract of a peer.
 from __future__ import annotations
 
 import asyncio
-import itertools
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -22,39 +21,7 @@ def members(place: Place) -> dict[str, str]:
     return {NAMES[each]: f"127.0.0.1:{ports[0]}" for each, ports in enumerate(place.ports)}
 
 
-class PermitLock(Lock):
-    """A lock as its permit's two commands, in a session of the client."""
-
-    _numbers = itertools.count(1)
-
-    def __init__(self, client: QuorateClient, name: str) -> None:
-        self.backend = client.client._core.backend
-        self.session = client.session()
-        self.lane = self.session._lane
-        self.name = name.encode()
-
-    def acquire(self) -> None:
-        from quorate.client.flow import run
-        from quorate.store import commands
-        from quorate.store.views import Status
-
-        self.number = next(self._numbers)
-        mine: dict[str, Any] = {"session": self.lane.session, "acquisition": self.number}
-        asked = run(self.backend.write(commands.acquire(self.name, **mine), PATIENCE, self.lane))
-        if asked.status is not Status.OK:
-            found = run(self.backend.granted(self.lane.session, self.number, asked.revision, PATIENCE))
-            if found is None or not found.token:
-                raise TimeoutError("no lock")
-
-    def release(self) -> None:
-        from quorate.client.flow import run
-        from quorate.store import commands
-
-        command = commands.release(session=self.lane.session, acquisition=self.number)
-        run(self.backend.write(command, PATIENCE, self.lane))
-
-
-class RecipeLock(Lock):
+class QuorateLock(Lock):
     def __init__(self, lock: Any) -> None:
         self.lock = lock
 
@@ -71,7 +38,6 @@ class QuorateClient(Client):
 
         self.members = members(place)
         self.node = None
-        self._session: Any = None
         if place.me is not None:
             name = NAMES[place.me]
             self.node = quorate.Node(name, members=self.members, data_dir=place.folder / name)
@@ -103,16 +69,8 @@ class QuorateClient(Client):
 
         return asyncio.run(run())
 
-    def session(self) -> Any:
-        """Of all locks of this client, as the recipe pools them."""
-        if self._session is None:
-            self._session = self.client.session(ttl=LEASE)
-        return self._session
-
     def lock(self, name: str) -> Lock:
-        if hasattr(self.client, "lock"):
-            return RecipeLock(self.client.lock(name, lease=LEASE))
-        return PermitLock(self, name)
+        return QuorateLock(self.client.lock(name, lease=LEASE))
 
     def leader(self) -> int | None:
         if self.node is None:

@@ -164,6 +164,8 @@ def plot(result: Mapping[str, Any], rows: Sequence[Row], file: Path) -> None:
     names = ordered(peers)
     there = {row for name in names for row in seen.get(name, {})}
     drawn = [row for row in rows if row.name in there]
+    if not drawn:
+        return
     across = 2
     down = -(-len(drawn) // across)
     figure, grid = plt.subplots(down, across, figsize=(11, 1.9 * down), squeeze=False)

@@ -94,6 +94,7 @@ class Worker:
         def wait() -> None:
             lock.acquire()
             seen.append(time.perf_counter())
+            lock.release()
 
         waiter = threading.Thread(target=wait, daemon=True)
         waiter.start()
@@ -105,7 +106,6 @@ class Worker:
         waiter.join(2 * PATIENCE)
         if not seen:
             raise TimeoutError("the lock of a dead holder went to nobody")
-        lock.release()
         return told(Turn([seen[0] - begin]))
 
     def strike(self, member: int, number: int, leader: int) -> dict[str, float]:
