@@ -146,8 +146,9 @@ def test_a_refused_session_is_not_taken_for_the_one_whose_number_is_in_the_refus
     """A refusal has the number of the limit where an opening has that of the session: of somebody else's, perhaps."""
     with Cluster(1) as cluster:
         node = cluster.leader()
-        while node.status()["applied"] < Limit.SESSION_TTL_MAX_MS - 1:
-            node.execute(commands.put("k", "v"), timeout=PATIENCE)
+        # The index in an answer is the newest one; status() may still tell of an older one.
+        while node.propose(commands.put("k", "v"), timeout=PATIENCE).wait()[0] < Limit.SESSION_TTL_MAX_MS - 1:
+            pass
         victim = node.execute(commands.session_open(os.urandom(16), 600_000), timeout=PATIENCE).number
         assert victim == Limit.SESSION_TTL_MAX_MS
         command = [sys.executable, "-c", OPENS_AND_IS_REFUSED, str(node.first_members[1][1])]
