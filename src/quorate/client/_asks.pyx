@@ -18,8 +18,8 @@ from quorate.client._asks cimport *
 from quorate.client._links cimport *
 from quorate.client._structs cimport *
 from quorate.raft._types cimport buffer, buffer_from
+from quorate.runtime._lane_structs cimport REQUEST_LANE_OPEN
 from quorate.runtime._lanes cimport (
-    REQUEST_LANE_OPEN,
     lanes_connected,
     lanes_deadline,
     lanes_ready,

@@ -6,7 +6,7 @@ from libcpp.deque cimport deque
 from libcpp.string cimport string
 from libcpp.vector cimport vector
 
-from quorate.runtime._lanes cimport LaneDriver, Lanes
+from quorate.runtime._lane_structs cimport LaneDriver, Lanes
 from quorate.runtime._notices cimport Notices
 from quorate.runtime._structs cimport Request, mailbox, net_address, poller, pthread_cond_t, pthread_mutex_t, pthread_t
 

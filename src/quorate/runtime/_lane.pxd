@@ -3,7 +3,7 @@
 from libc.stdint cimport uint8_t, uint64_t
 
 from quorate.runtime._completions cimport Asked
-from quorate.runtime._lanes cimport NativeLane
+from quorate.runtime._lane_structs cimport NativeLane
 from quorate.runtime._requests cimport Pending
 from quorate.runtime._structs cimport Request, mailbox, poller
 

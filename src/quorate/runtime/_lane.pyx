@@ -19,7 +19,8 @@ from libc.string cimport memcpy
 from quorate.raft._types cimport ENTRY_BYTES_MAX, buffer, buffer_from, buffer_release
 from quorate.runtime._completions cimport request_clear, request_release
 from quorate.runtime._lane cimport *
-from quorate.runtime._lanes cimport *
+from quorate.runtime._lane_life cimport lane_release
+from quorate.runtime._lane_structs cimport *
 from quorate.runtime._requests cimport request_await, request_hand_in, request_prepare, request_put
 from quorate.runtime._structs cimport *
 from quorate.store._csrc cimport (

@@ -45,7 +45,8 @@ from quorate.raft._types cimport (
 from quorate.runtime._answers cimport *
 from quorate.runtime._clients cimport *
 from quorate.runtime._disk cimport *
-from quorate.runtime._lanes cimport Lanes, lanes_connected, lanes_deadline, lanes_ready
+from quorate.runtime._lane_structs cimport Lanes
+from quorate.runtime._lanes cimport lanes_connected, lanes_deadline, lanes_ready
 from quorate.runtime._loop cimport *
 from quorate.runtime._members cimport *
 from quorate.runtime._notices cimport (

@@ -37,7 +37,8 @@ from quorate.raft._types cimport (
 )
 from quorate.runtime._clients cimport clients_prepare
 from quorate.runtime._lane cimport lane_error, lane_open
-from quorate.runtime._lanes cimport Lanes, lanes_free, lanes_new
+from quorate.runtime._lane_structs cimport Lanes
+from quorate.runtime._lanes cimport lanes_free, lanes_new
 from quorate.runtime._loop cimport *
 from quorate.runtime._members cimport members_follow
 from quorate.runtime._notices cimport Notices, notices_free, notices_new, notices_wait

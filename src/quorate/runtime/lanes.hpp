@@ -1,5 +1,6 @@
 /* The plain structs of lanes: a client's sessions and the numbered commands in them. No behaviour; the rules that work on them
- * are free functions in _lanes.pyx. Knows nothing of Python, nor whether a node's loop or a remote client's drives it.
+ * are free functions in _lane_line.pyx, _lane_life.pyx and _lanes.pyx. Knows nothing of Python, nor whether a node's loop or a
+ * remote client's drives it.
  *
  * Everything belongs to the thread of that loop, unless the field says otherwise. Times are microseconds of
  * clock_microseconds(), which counts the time that the machine was suspended. */

@@ -15,6 +15,7 @@ from quorate.raft._types cimport buffer, buffer_from
 from cython.operator cimport dereference
 
 from quorate.runtime._lane cimport Lane, lane_error, lane_open
+from quorate.runtime._lane_structs cimport *
 from quorate.runtime._lanes cimport *
 from quorate.runtime._notices cimport Notices, notices_free, notices_new, notices_wait
 from quorate.runtime._requests cimport request_answer
