@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from quorate.api import op as op
     from quorate.api.client import Client, Transaction
     from quorate.api.connect import connect
+    from quorate.api.distributed_lock import DistributedLock
     from quorate.api.node import Node, local
     from quorate.api.session import Session
     from quorate.api.watch import Event, Watch
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from quorate.recipes.held import Takeable
     from quorate.recipes.inspection import Claim
     from quorate.recipes.lock import Lock
+    from quorate.recipes.multi_lock import MultiLock
     from quorate.recipes.rwlock import RWLock
     from quorate.recipes.semaphore import Permits, Semaphore
     from quorate.store import KeyValue
@@ -62,6 +64,7 @@ __all__ = [
     "ConfigError",
     "ConnectionLost",
     "Counter",
+    "DistributedLock",
     "DoubleBarrier",
     "Election",
     "EmptyRing",
@@ -76,6 +79,7 @@ __all__ = [
     "Lock",
     "LockLost",
     "Member",
+    "MultiLock",
     "NoQuorum",
     "Node",
     "NodeFailed",
@@ -106,6 +110,8 @@ __all__ = [
 ]
 
 _LATER: Final = {
+    "DistributedLock": "api.distributed_lock",
+    "MultiLock": "recipes.multi_lock",
     "Barrier": "recipes.barrier",
     "DoubleBarrier": "recipes.double_barrier",
     "Claim": "recipes.inspection",

@@ -2,6 +2,7 @@
 
 from quorate.api.aio_client import Client, Session, Transaction, Watch, connect
 from quorate.api.aio_node import Node, local
+from quorate.api.distributed_lock import AsyncDistributedLock as DistributedLock
 from quorate.recipes.barrier import AsyncBarrier as Barrier
 from quorate.recipes.counter import AsyncCounter as Counter
 from quorate.recipes.double_barrier import AsyncDoubleBarrier as DoubleBarrier
@@ -11,6 +12,7 @@ from quorate.recipes.election import AsyncTerm as Term
 from quorate.recipes.election import Leader
 from quorate.recipes.held import AsyncTakeable as Takeable
 from quorate.recipes.lock import AsyncLock as Lock
+from quorate.recipes.multi_lock import AsyncMultiLock as MultiLock
 from quorate.recipes.rwlock import AsyncRWLock as RWLock
 from quorate.recipes.semaphore import AsyncPermits as Permits
 from quorate.recipes.semaphore import AsyncSemaphore as Semaphore
@@ -19,10 +21,12 @@ __all__ = [
     "Barrier",
     "Client",
     "Counter",
+    "DistributedLock",
     "DoubleBarrier",
     "Election",
     "Leader",
     "Lock",
+    "MultiLock",
     "Node",
     "Observation",
     "Permits",

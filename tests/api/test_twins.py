@@ -11,8 +11,8 @@ import quorate
 import quorate.aio
 
 NAMES = (
-    "Barrier", "Client", "Counter", "DoubleBarrier", "Election", "Lock", "Node", "Observation", "Permits",
-    "RWLock", "Semaphore", "Session", "Takeable", "Term", "Transaction", "Watch",
+    "Barrier", "Client", "Counter", "DistributedLock", "DoubleBarrier", "Election", "Lock", "MultiLock", "Node",
+    "Observation", "Permits", "RWLock", "Semaphore", "Session", "Takeable", "Term", "Transaction", "Watch",
 )  # fmt: skip
 
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:  # each is imported by the method that makes it: few programs 
     from quorate.recipes.double_barrier import AsyncDoubleBarrier
     from quorate.recipes.election import AsyncElection
     from quorate.recipes.lock import AsyncLock
+    from quorate.recipes.multi_lock import AsyncMultiLock
     from quorate.recipes.rwlock import AsyncRWLock
     from quorate.recipes.semaphore import AsyncSemaphore
 
@@ -375,6 +376,26 @@ class Client:
             on_suspect=on_suspect, on_lost=on_lost,
         )  # fmt: skip
         return AsyncLock(flows, TaskCarrier(self._waker))
+
+    def multi_lock(
+        self,
+        names: Iterable[Key],
+        *,
+        lease: float = 10.0,
+        timeout: float | None = None,
+        reentrant: bool = False,
+        max_hold: float | None = None,
+        on_suspect: Callable[[], Any] | None = None,
+        on_lost: Callable[[str], Any] | None = None,
+    ) -> AsyncMultiLock:
+        """Several locks as one: see :class:`quorate.MultiLock`. ``timeout`` is for all together."""
+        from quorate.recipes.multi_lock import AsyncMultiLock, MultiFlows
+
+        flows = MultiFlows(
+            self._core, names, lease=lease, timeout=timeout, reentrant=reentrant, max_hold=max_hold,
+            on_suspect=on_suspect, on_lost=on_lost,
+        )  # fmt: skip
+        return AsyncMultiLock(flows, TaskCarrier(self._waker))
 
     def counter(self, name: Key) -> AsyncCounter:
         """An integer that many processes add to, each addition exactly once."""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:  # each is imported by the method that makes it: few programs 
     from quorate.recipes.double_barrier import DoubleBarrier
     from quorate.recipes.election import Election
     from quorate.recipes.lock import Lock
+    from quorate.recipes.multi_lock import MultiLock
     from quorate.recipes.rwlock import RWLock
     from quorate.recipes.semaphore import Semaphore
 
@@ -318,6 +319,27 @@ class Client:
             on_suspect=on_suspect, on_lost=on_lost,
         )  # fmt: skip
         return Lock(flows, ThreadCarrier())
+
+    def multi_lock(
+        self,
+        names: Iterable[Key],
+        *,
+        lease: float = 10.0,
+        timeout: float | None = None,
+        reentrant: bool = False,
+        max_hold: float | None = None,
+        on_suspect: Callable[[], Any] | None = None,
+        on_lost: Callable[[str], Any] | None = None,
+    ) -> MultiLock:
+        """Several locks as one, without deadlock: see :class:`quorate.MultiLock`. Options as of :meth:`lock`;
+        ``timeout`` is for all together."""
+        from quorate.recipes.multi_lock import MultiFlows, MultiLock
+
+        flows = MultiFlows(
+            self._core, names, lease=lease, timeout=timeout, reentrant=reentrant, max_hold=max_hold,
+            on_suspect=on_suspect, on_lost=on_lost,
+        )  # fmt: skip
+        return MultiLock(flows, ThreadCarrier())
 
     def counter(self, name: Key) -> Counter:
         """An integer that many processes add to, each addition exactly once: see :class:`Counter`."""

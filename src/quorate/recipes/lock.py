@@ -10,10 +10,8 @@ does.
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections.abc import Callable
-from types import TracebackType
 from typing import Any, Final, final
 
 from quorate.client.backend import Lane
@@ -23,6 +21,7 @@ from quorate.errors import LockLost, QuorateError, Rejected
 from quorate.recipes import permits
 from quorate.recipes._grant import Grant, Sight
 from quorate.recipes.base import Place, TaskCarrier, Teller, ThreadCarrier, lease_of
+from quorate.recipes.guard import TaskGuard, ThreadGuard
 from quorate.recipes.held import Body, Keeper
 from quorate.recipes.inspection import Claim, blocked, claims, force_release
 from quorate.store.views import PermitKind
@@ -261,7 +260,7 @@ class LockView(Sight):
     """What a lock tells at once, the same in threads and in asyncio."""
 
     def __init__(self, flows: LockFlows) -> None:
-        self._flows = flows
+        self._lock = flows
         flows.sight = self
 
     def _owner(self) -> object:
@@ -274,27 +273,27 @@ class LockView(Sight):
         It stays what it was if the lock is lost, so that the guarded resource refuses it. Raises Rejected if it is not
         acquired.
         """
-        grant = self._sole or self._flows.grant(self._owner())
+        grant = self._sole or self._lock.grant(self._owner())
         if grant is None:
-            raise Rejected(f"{self._flows.label} is not held, so that there is no token")
+            raise Rejected(f"{self._lock.label} is not held, so that there is no token")
         return grant.token
 
     def _held_by_caller(self) -> bool:
-        grant = self._flows.grant(self._owner())
+        grant = self._lock.grant(self._owner())
         return grant is not None and grant.held()
 
     @property
     def remaining(self) -> float:
         """Seconds for which it is certainly held if nothing more is heard from the cluster; 0 if it is not."""
-        grant = self._flows.grant(self._owner())
+        grant = self._lock.grant(self._owner())
         return 0.0 if grant is None else grant.remaining
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__.removeprefix('Async')} {self._flows!r}>"
+        return f"<{type(self).__name__.removeprefix('Async')} {self._lock!r}>"
 
 
 @final
-class Lock(LockView):
+class Lock(ThreadGuard, LockView):
     """A lock that excludes every other process of the cluster: a context manager, made by :meth:`quorate.Client.lock`.
 
     Who waits is served in order. What it guards is safe if it checks the token (``if_fence=`` on keys; a comparison
@@ -314,76 +313,27 @@ class Lock(LockView):
     """
 
     def __init__(self, flows: LockFlows, carrier: ThreadCarrier) -> None:
-        super().__init__(flows)
-        self._carrier = carrier
-
-    def _owner(self) -> object:
-        return threading.current_thread()
-
-    def acquire(self, timeout: float | None = None) -> bool:
-        """Waits for it, ``timeout`` seconds (None: as the lock was made, 0: only tries). Whether it is held now.
-
-        However the wait ends, also by Ctrl-C, it leaves nothing behind. Raises Rejected if this thread holds it already
-        (unless it is ``reentrant``), or the name is used for something else, and as :class:`quorate.Client`.
-        """
-        owner = self._owner()
-        depth = self._flows.depth(owner)
-        try:
-            return self._carrier.run(self._flows.acquire(self._carrier, owner, timeout))
-        except BaseException:
-            self._flows.undo(owner, depth)
-            raise
-
-    def release(self, timeout: float | None = None) -> None:
-        """Gives it up: the next in the queue holds it in the same moment. ``timeout`` in seconds.
-
-        Raises Rejected if it is not held, and LockLost if it was, and was lost. After any other error it is given up in
-        the background, as soon as that can be.
-        """
-        holding = self._flows.leave(self._owner())
-        if holding is None:
-            return
-        try:
-            self._carrier.run(self._flows.release(holding, timeout))
-        except LockLost:
-            raise
-        except BaseException:
-            holding.abandon()
-            raise
+        LockView.__init__(self, flows)
+        ThreadGuard.__init__(self, flows, carrier)
 
     def holders(self, *, timeout: float | None = None) -> list[Claim]:
         """Who holds it, with label and since when; by asking the cluster."""
-        return self._carrier.run(self._flows.claims(False, timeout))
+        return self._carrier.run(self._lock.claims(False, timeout))
 
     def waiters(self, *, timeout: float | None = None) -> list[Claim]:
         """Who waits for it, in the order in which they will have it; the first 100 of holders and waiters."""
-        return self._carrier.run(self._flows.claims(True, timeout))
+        return self._carrier.run(self._lock.claims(True, timeout))
 
     def force_release(self, reason: str, token: int | None = None, *, timeout: float | None = None) -> int:
         """Takes it away from its holder, for operators: the holder learns the ``reason``, and the cluster keeps it.
 
         ``token``: only if that grant holds it still. Gives from how many it was taken; Rejected if from none.
         """
-        return self._carrier.run(self._flows.force_release(reason, token, timeout))
-
-    def __enter__(self) -> Lock:
-        if not self.acquire():
-            raise self._carrier.run(self._flows.blocked())
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        try:
-            self.release()
-        except QuorateError as error:
-            if value is None:
-                raise
-            noted(value, error)
+        return self._carrier.run(self._lock.force_release(reason, token, timeout))
 
 
 @final
-class AsyncLock(LockView):
+class AsyncLock(TaskGuard, LockView):
     """As :class:`quorate.Lock`, with ``async with`` and ``await``. Each task that acquires it holds it for itself.
 
     If it is lost inside ``async with lock:``, the body is cancelled, and LockLost comes out of the block; the
@@ -392,99 +342,20 @@ class AsyncLock(LockView):
     """
 
     def __init__(self, flows: LockFlows, carrier: TaskCarrier) -> None:
-        super().__init__(flows)
-        self._carrier = carrier
-
-    def _owner(self) -> object:
-        try:
-            return asyncio.current_task()
-        except RuntimeError:
-            return None
-
-    async def acquire(self, timeout: float | None = None) -> bool:
-        """Waits for it, ``timeout`` seconds (None: as the lock was made, 0: only tries). Whether it is held now.
-
-        However the wait ends, also by a cancellation, it leaves nothing behind. Raises Rejected if this task holds it
-        already (unless it is ``reentrant``), or the name is used for something else, and as :class:`quorate.Client`.
-        """
-        owner = self._owner()
-        depth = self._flows.depth(owner)
-        try:
-            return await self._carrier.run(self._flows.acquire(self._carrier, owner, timeout))
-        except BaseException:
-            self._flows.undo(owner, depth)
-            raise
-
-    async def release(self, timeout: float | None = None) -> None:
-        """Gives it up: the next in the queue holds it in the same moment. ``timeout`` in seconds.
-
-        Raises Rejected if it is not held, and LockLost if it was, and was lost. After any other error, and if it is
-        cancelled, it is given up in the background, as soon as that can be.
-        """
-        holding = self._flows.leave(self._owner())
-        if holding is not None:
-            await self._release(holding, timeout)
-
-    async def _release(self, holding: Holding, timeout: float | None = None) -> None:
-        try:
-            await self._carrier.run(self._flows.release(holding, timeout))
-        except LockLost:
-            raise
-        except BaseException:
-            holding.abandon()
-            raise
+        LockView.__init__(self, flows)
+        TaskGuard.__init__(self, flows, carrier)
 
     async def holders(self, *, timeout: float | None = None) -> list[Claim]:
         """Who holds it, with label and since when; by asking the cluster."""
-        return await self._carrier.run(self._flows.claims(False, timeout))
+        return await self._carrier.run(self._lock.claims(False, timeout))
 
     async def waiters(self, *, timeout: float | None = None) -> list[Claim]:
         """Who waits for it, in the order in which they will have it; the first 100 of holders and waiters."""
-        return await self._carrier.run(self._flows.claims(True, timeout))
+        return await self._carrier.run(self._lock.claims(True, timeout))
 
     async def force_release(self, reason: str, token: int | None = None, *, timeout: float | None = None) -> int:
         """Takes it away from its holder, for operators: the holder learns the ``reason``, and the cluster keeps it.
 
         ``token``: only if that grant holds it still. Gives from how many it was taken; Rejected if from none.
         """
-        return await self._carrier.run(self._flows.force_release(reason, token, timeout))
-
-    async def __aenter__(self) -> AsyncLock:
-        if not await self.acquire():
-            raise await self._carrier.run(self._flows.blocked())
-        holding = self._flows.of(self._owner())
-        if holding is not None and holding.body is None:
-            holding.enter(Body())
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        try:
-            holding = self._flows.leave(self._owner())
-        except QuorateError as error:  # the body released it
-            if value is None:
-                raise
-            noted(value, error)
-            return
-        if holding is None:
-            return  # inside of a block of the same task
-        body = holding.leave()
-        left = value if body is None else await body.left(value)
-        try:
-            await self._release(holding)
-        except QuorateError as error:
-            if left is None:
-                raise error from None
-            noted(left, error)
-        if left is None and body is not None and body.why is not None:
-            raise LockLost(f"{self._flows.label} was lost: {body.why}") from None
-        if left is not None and left is not value:
-            raise left
-
-
-def noted(value: BaseException, error: QuorateError) -> None:
-    """What left the block comes first; that the lock could not be released is said with it, where Python can."""
-    add = getattr(value, "add_note", None)  # from Python 3.11 on
-    if add is not None:
-        add(f"on leaving the block: {type(error).__name__}: {error}")
+        return await self._carrier.run(self._lock.force_release(reason, token, timeout))
