@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from quorate.recipes.multi_lock import MultiLock
     from quorate.recipes.rwlock import RWLock
     from quorate.recipes.semaphore import Permits, Semaphore
+    from quorate.recipes.sticky import StickyLock
     from quorate.store import KeyValue
     from quorate.store.views import EventKind
 
@@ -97,6 +98,7 @@ __all__ = [
     "Session",
     "SessionLost",
     "State",
+    "StickyLock",
     "StorageError",
     "Takeable",
     "Term",
@@ -132,6 +134,7 @@ _LATER: Final = {
     "Semaphore": "recipes.semaphore",
     "Session": "api.session",
     "State": "client.backend",
+    "StickyLock": "recipes.sticky",
     "Takeable": "recipes.held",
     "Term": "recipes.election",
     "Transaction": "api.client",

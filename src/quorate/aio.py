@@ -16,6 +16,7 @@ from quorate.recipes.multi_lock import AsyncMultiLock as MultiLock
 from quorate.recipes.rwlock import AsyncRWLock as RWLock
 from quorate.recipes.semaphore import AsyncPermits as Permits
 from quorate.recipes.semaphore import AsyncSemaphore as Semaphore
+from quorate.recipes.sticky import AsyncStickyLock as StickyLock
 
 __all__ = [
     "Barrier",
@@ -33,6 +34,7 @@ __all__ = [
     "RWLock",
     "Semaphore",
     "Session",
+    "StickyLock",
     "Takeable",
     "Term",
     "Transaction",

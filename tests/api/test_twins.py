@@ -11,9 +11,26 @@ import quorate
 import quorate.aio
 
 NAMES = (
-    "Barrier", "Client", "Counter", "DistributedLock", "DoubleBarrier", "Election", "Lock", "MultiLock", "Node",
-    "Observation", "Permits", "RWLock", "Semaphore", "Session", "Takeable", "Term", "Transaction", "Watch",
-)  # fmt: skip
+    "Barrier",
+    "Client",
+    "Counter",
+    "DistributedLock",
+    "DoubleBarrier",
+    "Election",
+    "Lock",
+    "MultiLock",
+    "Node",
+    "Observation",
+    "Permits",
+    "RWLock",
+    "Semaphore",
+    "Session",
+    "StickyLock",
+    "Takeable",
+    "Term",
+    "Transaction",
+    "Watch",
+)
 
 
 def public(thing: Any) -> dict[str, Any]:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:  # each is imported by the method that makes it: few programs 
     from quorate.recipes.multi_lock import AsyncMultiLock
     from quorate.recipes.rwlock import AsyncRWLock
     from quorate.recipes.semaphore import AsyncSemaphore
+    from quorate.recipes.sticky import AsyncStickyLock
 
 __all__ = ["Client", "Session", "Transaction", "Watch", "connect"]
 
@@ -481,6 +482,21 @@ class Client:
             on_suspect=on_suspect,
             on_lost=on_lost,
         )
+
+    def sticky_lock(
+        self,
+        name: Key,
+        *,
+        lease: float = 10.0,
+        timeout: float | None = None,
+        on_suspect: Callable[[], Any] | None = None,
+        on_lost: Callable[[str], Any] | None = None,
+    ) -> AsyncStickyLock:
+        """A lock that stays here until another asks: see :class:`quorate.StickyLock`. Options as of :meth:`rwlock`."""
+        from quorate.recipes.sticky import AsyncStickyLock, StickyFlows
+
+        flows = StickyFlows(self._core, name, lease=lease, timeout=timeout, on_suspect=on_suspect, on_lost=on_lost)
+        return AsyncStickyLock(flows, self._carrier)
 
     # The cluster
 

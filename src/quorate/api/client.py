@@ -25,6 +25,7 @@ if TYPE_CHECKING:  # each is imported by the method that makes it: few programs 
     from quorate.recipes.multi_lock import MultiLock
     from quorate.recipes.rwlock import RWLock
     from quorate.recipes.semaphore import Semaphore
+    from quorate.recipes.sticky import StickyLock
 
 __all__ = ["Client", "Transaction"]
 
@@ -413,6 +414,21 @@ class Client:
         return Election(
             self._core, self._carrier, name, lease=lease, timeout=timeout, on_suspect=on_suspect, on_lost=on_lost
         )
+
+    def sticky_lock(
+        self,
+        name: Key,
+        *,
+        lease: float = 10.0,
+        timeout: float | None = None,
+        on_suspect: Callable[[], Any] | None = None,
+        on_lost: Callable[[str], Any] | None = None,
+    ) -> StickyLock:
+        """A lock that stays here until another asks: see :class:`StickyLock`. Options as of :meth:`rwlock`."""
+        from quorate.recipes.sticky import StickyFlows, StickyLock
+
+        flows = StickyFlows(self._core, name, lease=lease, timeout=timeout, on_suspect=on_suspect, on_lost=on_lost)
+        return StickyLock(flows, self._carrier)
 
     # The cluster
 

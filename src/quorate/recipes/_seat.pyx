@@ -19,7 +19,7 @@ Knows nothing of locks, of sessions and of the cluster: whether the lease holds 
 """
 
 cimport cython
-from libc.stdint cimport uint32_t
+from libc.stdint cimport uint32_t, uint64_t
 
 
 cdef extern from *:
@@ -29,11 +29,13 @@ cdef extern from *:
     static inline bool seat_move(uint32_t *at, uint32_t from, uint32_t to) {
         return __atomic_compare_exchange_n(at, &from, to, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
     }
-    static inline uint32_t seat_put(uint32_t *at, uint32_t to) { return __atomic_exchange_n(at, to, __ATOMIC_SEQ_CST); }
+    static inline void owner_put(uint64_t *at, uint64_t owner) { __atomic_store_n(at, owner, __ATOMIC_RELEASE); }
+    static inline uint64_t owner_look(const uint64_t *at) { return __atomic_load_n(at, __ATOMIC_ACQUIRE); }
     """
     uint32_t seat_look(const uint32_t *at) noexcept nogil
     bint seat_move(uint32_t *at, uint32_t before, uint32_t after) noexcept nogil
-    uint32_t seat_put(uint32_t *at, uint32_t after) noexcept nogil
+    void owner_put(uint64_t *at, uint64_t owner) noexcept nogil
+    uint64_t owner_look(const uint64_t *at) noexcept nogil
 
 cdef enum:
     TAKEN = 0
@@ -49,32 +51,41 @@ STATES = ("taken", "idle", "recalled", "given up", "lost")
 cdef class Seat:
     """Made taken, by the one who was granted the lock. All methods may be called from any thread, and none waits.
 
-    >>> seat = Seat(lambda: True)
-    >>> seat.leave(), seat.take()
-    ('idle', True)
-    >>> seat.recall(), seat.leave(), seat.take()
+    ``lease`` says whether what was granted is certainly held still, by the local clock. ``owner`` is a number for who
+    sits there, as of a thread, and not 0.
+
+    >>> seat = Seat(lambda: True, 7)
+    >>> seat.leave(7), seat.take(8), seat.owner
+    ('idle', True, 8)
+    >>> seat.recall(), seat.leave(8), seat.take(8)
     (False, 'given up', False)
     """
 
     cdef uint32_t now
+    cdef uint64_t who
     cdef object lease
 
-    def __init__(self, lease):
-        """``lease``: says whether what was granted is certainly held still, by the local clock."""
+    def __init__(self, lease, uint64_t owner):
         self.lease = lease
+        owner_put(&self.who, owner)
 
-    def take(self):
+    def take(self, uint64_t owner):
         """Sits down again, if nobody does, nobody else was let in, and the lease holds."""
         if not seat_move(&self.now, IDLE, TAKEN):
             return False
+        owner_put(&self.who, owner)
         if self.lease():
             return True
-        seat_put(&self.now, LOST)
+        self.lose()
         return False
 
-    def leave(self):
+    def leave(self, uint64_t owner):
         """Gets up; the state afterwards. "given up": the caller has to release the lock now. "lost": it was lost while
-        the caller sat there. Anything that was not taken stays as it is, and the caller did not sit there."""
+        the caller sat there. "not taken": the caller does not sit there, and nothing was done."""
+        if owner_look(&self.who) != owner:
+            return "not taken"
+        if not self.lease():
+            self.lose()
         if seat_move(&self.now, TAKEN, IDLE):
             return "idle"
         if seat_move(&self.now, RECALLED, GIVEN_UP):
@@ -98,6 +109,17 @@ cdef class Seat:
                 return before != IDLE
             before = seat_look(&self.now)
         return False
+
+    @property
+    def owner(self) -> int:
+        """Who sits there, or did last."""
+        return owner_look(&self.who)
+
+    @property
+    def taken(self) -> bool:
+        """Whether somebody sits there; perhaps not any more by now."""
+        cdef uint32_t now = seat_look(&self.now)
+        return now == TAKEN or now == RECALLED
 
     @property
     def state(self) -> str:
