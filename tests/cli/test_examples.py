@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -56,6 +57,33 @@ def test_settings_are_followed(tmp_path: Path) -> None:
                 assert watcher.stdout.readline().startswith("config/rate = 200  (revision ")
                 assert watcher.stdout.readline().startswith("config/rate is gone")
                 assert watcher.wait(PATIENCE) == 0
+
+
+def last_line_of(name: str, *arguments: str, folder: Path) -> str:
+    """What an example says at the end, beside a cluster of one."""
+    command = (*UP, "--nodes", "1", "--", sys.executable, str(EXAMPLES / name), *arguments)
+    with Command(*command, cwd=folder) as running:
+        said = [line for line in running.lines() if not line.startswith("{")]
+        assert running.process.wait(PATIENCE) == 0, running.seen
+    return said[-1]
+
+
+@pytest.mark.parametrize("check", [True, False], ids=["checked", "unchecked"])
+def test_the_token_keeps_out_who_slept_through_its_lease(tmp_path: Path, check: bool) -> None:
+    arguments = [] if check else ["--without-check"]
+    said = last_line_of(
+        "fenced_writer.py", "--pauses", "1", "--kills", "1", "--lease", "0.5", *arguments, folder=tmp_path
+    )
+    found = re.search(r"a newer token had written: (\d+); stale rows in the table: (\d+)", said)
+    assert found, said
+    refused, stale = map(int, found.groups())
+    assert (refused > 0, stale > 0) == (check, not check), said
+
+
+def test_a_job_runs_on_one_replica_at_a_time(tmp_path: Path) -> None:
+    said = last_line_of("cron_leader.py", "--runs", "2", "--every", "0.05", folder=tmp_path)
+    assert said.endswith("each number once, none left out"), said
+    assert said.count(" on replica-") == 3, said
 
 
 @pytest.mark.slow
