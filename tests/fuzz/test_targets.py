@@ -10,7 +10,7 @@ import pytest
 from fuzz.mutation import Found, fuzz, mutations
 from fuzz.targets import TARGETS, Target
 
-RUNS = int(os.environ.get("QUORATE_FUZZ_RUNS", "20000"))
+RUNS = int(os.environ.get("QUORATE_FUZZ_RUNS") or (4000 if os.environ.get("QUORATE_HYPOTHESIS") == "short" else 20_000))
 SEED = int(os.environ.get("QUORATE_FUZZ_SEED", "1"))
 
 
