@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -30,6 +32,12 @@ def test_figures_are_those_of_the_last_run() -> None:
 def test_commands_run(line: str) -> None:
     done = CliRunner().invoke(main, shlex.split(line))
     assert done.exit_code == 0, done.output
+
+
+@pytest.mark.parametrize("block", re.findall(r"<!-- pasted: [\w ]+ -->\n```python\n(.*?)```", TEXT, re.S))
+def test_what_is_pasted_works(block: str) -> None:
+    done = subprocess.run([sys.executable, "-c", block], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr
 
 
 def test_the_gate_finds_its_commands() -> None:
