@@ -7,7 +7,9 @@ import pytest
 from quorate.testing.torture.checks import RECOVERY_SECONDS, judge
 from quorate.testing.torture.workloads import WORKLOADS, Workload
 from quorate.testing.torture.workloads.counters import Counters
+from quorate.testing.torture.workloads.elections import Elections
 from quorate.testing.torture.workloads.inserts import Inserts
+from quorate.testing.torture.workloads.locks import Locks
 from quorate.testing.torture.workloads.registers import Registers
 from testing.torture.histories import Story
 
@@ -87,6 +89,68 @@ def test_inserts_know_what_is_lost_and_what_was_never_written() -> None:
     unread = Story("inserts")
     unread.does("a", "i/1", "insert", "i/1")
     assert rules(Inserts, unread) == {"no lost acknowledged write"}
+
+
+def held(story: Story, client: str, token: int, *, check: bool = True) -> None:
+    story.does(client, "l", "acquire", None, token)
+    story.does(client, "l", "check", token, check)
+
+
+@pytest.mark.parametrize("work", [Locks, Elections])
+def test_locks_and_elections_know_two_holders(work: type[Workload]) -> None:
+    story = Story(work.name)
+    held(story, "a", 3)
+    story.does("a", "l", "release", 3)
+    held(story, "b", 7, check=False)  # lost, and it knows
+    held(story, "c", 9)
+    assert rules(work, story) == set()
+    story.does("b", "l", "check", 7, True)  # it never was
+    assert rules(work, story) == {"mutual exclusion"}
+
+    doubled = Story(work.name)
+    held(doubled, "a", 3)
+    held(doubled, "b", 3)
+    assert "tokens differ" in rules(work, doubled)
+
+    back = Story(work.name)
+    held(back, "a", 5)
+    held(back, "b", 4)
+    assert rules(work, back) == {"tokens grow"}
+    # At the same time they may come in either order.
+    beside = Story(work.name)
+    one, two = beside.call("a", "l", "acquire"), beside.call("b", "l", "acquire")
+    beside.ends(one, "ok", 5)
+    beside.ends(two, "ok", 4)
+    assert rules(work, beside) == set()
+
+
+def test_a_fence_that_lets_an_old_holder_through_is_seen() -> None:
+    story = Story("locks")
+    held(story, "a", 3)
+    story.does("a", "l", "guarded", 3, 11)
+    held(story, "b", 7)
+    story.ends(story.call("a", "l", "guarded", 3), "fail")
+    assert rules(Locks, story) == set()
+    story.does("a", "l", "guarded", 3, 12)
+    assert rules(Locks, story) == {"fencing"}
+    swapped = Story("locks")
+    held(swapped, "a", 3)
+    early = swapped.call("a", "l", "guarded", 3)
+    held(swapped, "b", 7)
+    swapped.does("b", "l", "guarded", 7, 11)
+    swapped.ends(early, "ok", 12)  # sent in time, and carried out behind the next holder's
+    assert rules(Locks, swapped) == {"fencing"}
+
+
+def test_an_election_tells_no_earlier_leader() -> None:
+    story = Story("elections")
+    held(story, "a", 3)
+    story.does("c", "l", "leader", None, 3)
+    story.does("c", "l", "leader", None, None)
+    held(story, "b", 7)
+    assert rules(Elections, story) == set()
+    story.does("c", "l", "leader", None, 3)
+    assert rules(Elections, story) == {"stale leader"}
 
 
 def ended(story: Story) -> Story:

@@ -15,11 +15,12 @@ from typing import Any, Final
 
 from quorate.errors import NodeFailed, QuorateError, StorageError
 from quorate.testing.torture import damage
-from quorate.testing.torture.children import ChildFailed
+from quorate.testing.torture.children import Child, ChildFailed
 from quorate.testing.torture.cluster import Cluster, Node
 from quorate.testing.torture.proxy import CLIENT
 from quorate.testing.torture.record import Record
 from quorate.testing.torture.schedule import ALONE, Planned
+from quorate.testing.torture.workloads.locks import Locks
 
 __all__ = ["Torment"]
 
@@ -45,7 +46,7 @@ class Torment:
         self.record = record
         self.tools = tools
         self._ends: dict[int, End] = {}
-        self._pairs: dict[int, tuple[list[tuple[str, str]], tuple[str, ...]]] = {}
+        self._children: list[Child] = []
 
     # One fault
 
@@ -91,6 +92,11 @@ class Torment:
                 node.child.ask({"what": "clear"}, 10.0)
             self._back(node)
         self.cluster.settle(SETTLE_SECONDS)
+
+    def close(self) -> None:
+        """Ends the processes that it started itself."""
+        for child in self._children:
+            child.end(kill=True)
 
     def _odd(self, kind: str, node: Node | None, error: BaseException) -> None:
         words = self.cluster.words(node) if node is not None else ""
@@ -182,6 +188,40 @@ class Torment:
         """The process holds its GIL by itself; nobody waits for its answer."""
         victim.child.tell({"what": "hold", "seconds": planned.seconds})
         return _nothing
+
+    def holder(self, planned: Planned, victim: Node) -> End:
+        """A process of a client takes a lock of the workload of locks. Killed: the next one in the queue gets it.
+        Stopped for longer than its lease: what it writes afterwards, believing to hold, has to be refused."""
+        name, lease = Locks.NAMES[0], Locks.LEASE
+        child = Child("holder", "quorate.testing.torture.holder")
+        self._children.append(child)
+        child.begin({"url": self.cluster.url})
+        token = self._asked(child, name, "acquire", None, lease=lease, seconds=10.0)
+        if token is None:
+            child.end(kill=True)
+            return _nothing
+        if planned.details["kills"]:
+            child.end(kill=True)
+            return _nothing
+        child.pause()
+
+        def end() -> None:
+            child.resume()
+            self._asked(child, name, "guarded", token, token=token, key=f"{name}/guarded", value=str(token))
+            child.end(kill=True)
+
+        return end
+
+    def _asked(self, child: Child, name: str, kind: str, argument: Any, **order: Any) -> Any:
+        """An operation of that client, in the record with all others."""
+        number = self.record.invoke("holder", Locks.name, name, kind, argument)
+        try:
+            found = child.ask({"what": "acquire" if kind == "acquire" else "put", "name": name, **order}, 60.0)
+        except ChildFailed as error:
+            self.record.reply(number, error.said["outcome"], error=error.said["error"])
+            return None
+        self.record.reply(number, "ok", found["result"])
+        return found["result"]
 
     def transfer(self, planned: Planned, victim: Node) -> End:
         """To the best of the others."""

@@ -133,6 +133,7 @@ class Run:
                     pinned = clients.enter_context(connect(f"quorate://{node.front}?follow=no", timeout=3.0))
                 hands.append((work, Hand(name, client, self.record, self.options.seed, pinned)))
         torment = Torment(self.cluster, operator, self.record, found)
+        stack.callback(torment.close)
         self.phase("load")
         for work, hand in hands:
             self.thread(functools.partial(self.use, work, hand), hand.name)
@@ -248,7 +249,7 @@ class Run:
         """What a workload reads back; tried again, because a cluster that was just healed may elect once more."""
         try:
             work.finish(hand)
-        except QuorateError as error:
+        except Exception as error:
             self.record.say("odd", what=f"the end of {work.name}", node=None, error=f"{type(error).__name__}: {error}")
 
     def converge(self) -> None:

@@ -22,6 +22,7 @@ FAULTS: Final[dict[str, str]] = {
     "rolling": "a rolling restart of all nodes, one after the other",
     "pause": "SIGSTOP of one node for a random time",
     "gil": "a C call in a node's process that does not let go of the GIL",
+    "holder": "a client that holds a lock is killed, or stopped until after its lease and let go on",
     "transfer": "leadership is handed over by request",
     "partition": "a minority on one side, a majority on the other",
     "isolate": "the leader cut off from everybody",
@@ -41,7 +42,7 @@ FAULTS: Final[dict[str, str]] = {
 """Every kind, with what it is in words."""
 
 GROUPS: Final[dict[str, tuple[str, ...]]] = {
-    "processes": ("kill", "power", "restart", "rolling", "pause", "gil", "transfer"),
+    "processes": ("kill", "power", "restart", "rolling", "pause", "gil", "holder", "transfer"),
     "network": ("partition", "isolate", "one_way", "bridge", "ring", "delay", "loss"),
     "disks": ("slow_sync", "failing_sync", "full_disk", "torn", "flip"),
     "clocks": ("clock",),
@@ -146,6 +147,9 @@ def _drawn(random_: random.Random, number: int, at: float, kind: str) -> Planned
         victim, seconds = "all" if kind == "rolling" else victim, 0.0
     elif kind == "pause":
         seconds = 0.05 + 5.0 * length * length
+    elif kind == "holder":
+        details |= {"kills": choice < 0.5}
+        seconds = 1.0 + 4.0 * length
     elif kind == "gil":
         seconds = 0.5 + 4.0 * length
     elif kind in ("partition", "isolate", "one_way", "bridge", "ring"):

@@ -7,6 +7,7 @@ through :meth:`Hand.attempt`, which writes it down.
 from __future__ import annotations
 
 import random
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -71,6 +72,11 @@ class Hand:
         self.random = random.Random(f"{seed}/{name}")
         self.memory: dict[str, Any] = {}
         """Where a workload keeps what belongs to this client."""
+
+    def wait(self, seconds: float) -> None:
+        """Holds still; not for long, because the end of the run waits for it."""
+        if seconds:
+            time.sleep(seconds)
 
     def attempt(
         self,

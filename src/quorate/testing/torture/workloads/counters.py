@@ -9,7 +9,8 @@ from quorate.testing.torture.workloads.base import Hand, Problem, Workload
 
 __all__ = ["Counters"]
 
-KEYS = ("counters/0", "counters/1")
+KEYS = ("counters/0", "counters/recipe")
+"""The second one by ``client.counter``, the first by ``client.increment``."""
 
 
 class Counters(Workload):
@@ -25,14 +26,22 @@ class Counters(Workload):
         if hand.random.random() < 0.1:
             self.read(hand, key)
         else:
-            hand.attempt(self.name, key, "increment", 1, lambda: hand.client.increment(key))
+            client = hand.client
+            add = client.counter(key).increment if key == KEYS[1] else lambda: client.increment(key)
+            hand.attempt(self.name, key, "increment", 1, add)
 
     def read(self, hand: Hand, key: str) -> None:
         """What the counter shows."""
-        hand.attempt(
-            self.name, key, "read", None, lambda: hand.client.get(key),
-            result=lambda found: 0 if found is None else int(found.value), read=True,
-        )  # fmt: skip
+        client = hand.client
+
+        def read() -> int:
+            if key == KEYS[1]:
+                value: int = client.counter(key).get()
+                return value
+            found = client.get(key)
+            return 0 if found is None else int(found.value)
+
+        hand.attempt(self.name, key, "read", None, read, read=True)
 
     def finish(self, hand: Hand) -> None:
         """The last sums."""
