@@ -375,9 +375,32 @@ def shown(result: dict[str, Any]) -> str:
         "",
         host_loop.shown(result["loop"]),
         "",
+        table(["what the design wants of Quorate", "this run", "wanted", "reached"], judged(result)),
+        "",
         said_of(result["floor"]) + ".",
     ]
     return "\n".join(lines)
+
+
+def judged(result: dict[str, Any]) -> list[list[str]]:
+    """What the design wants, held against this run; only what was measured."""
+    by = {(row["place"], row["threads"]): row for row in result["spinning"] if row["system"] == "Quorate"}
+    holds = [row for row in result["holding"] if row["system"] == "Quorate"]
+    loop = {row["way"]: row for row in result["loop"]}
+    found: list[tuple[str, float, float, str]] = []
+    if (HERE, 4) in by:
+        ratio = by[HERE, 4]["p99"] / by[THERE, 4]["p99"]
+        found.append(("p99 of puts, four threads in the leader's process over elsewhere", ratio, 1.3, "×"))
+    if holds:
+        longest = max(holds, key=lambda row: float(row["asked"]))
+        for name, what in (("terms", "elections"), ("lost", "sessions lost")):
+            found.append((f"{what} while the GIL is held for {longest['asked']:g} s", longest[name], 0, ""))
+    added = (loop[host_loop.EMBEDDED]["p99"] - loop[host_loop.ELSEWHERE]["p99"]) * 1e3
+    found.append(("p99 that embedding adds to the host's event loop at 10,000 puts/s", added, 0.3, " ms"))
+    return [
+        [what, f"{figure:.3g}{unit}", f"at most {limit:g}{unit}", "yes" if figure <= limit else "**no**"]
+        for what, figure, limit, unit in found
+    ]
 
 
 def plot(result: dict[str, Any], file: Path) -> None:

@@ -73,6 +73,10 @@ class Client(ABC):
     def lock(self, name: str) -> Lock:
         raise NotImplementedError
 
+    def lock_in_tasks(self, seconds: float) -> Turn:
+        """The lock of the library for asyncio: acquire and release, one after the other."""
+        raise NotImplementedError
+
     def contend(self, contenders: int, seconds: float) -> Turn:
         """Hand-overs of one lock between so many; threads, unless the library is one for asyncio."""
         from measures import contended

@@ -34,6 +34,20 @@ def singly(work: Callable[[int], Any], seconds: float) -> Turn:
     return Turn(times, now - begin)
 
 
+async def locked(lock: Any, seconds: float) -> Turn:
+    """A lock of asyncio, taken and given back one after the other."""
+    await lock.acquire()
+    await lock.release()
+    times: list[float] = []
+    begin = now = time.perf_counter()
+    while now - begin < seconds:
+        await lock.acquire()
+        await lock.release()
+        then, now = now, time.perf_counter()
+        times.append(now - then)
+    return Turn(times, now - begin)
+
+
 async def flooded(put: Callable[[str, bytes], Awaitable[Any]], window: int, seconds: float) -> Turn:
     """So many tasks of asyncio, each of which awaits its put and begins the next."""
     times: list[float] = []

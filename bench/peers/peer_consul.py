@@ -14,7 +14,8 @@ import http.client
 import json
 import subprocess
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from contract import ATTEMPT, Client, Lock, Missing, Peer, Place, Turn, program_missing
@@ -67,6 +68,7 @@ class ConsulLock(Lock):
         while not self.http.ask("PUT", f"{self.path}?acquire={self.session}")[0]:
             row, index = self.http.ask("GET", f"{self.path}?consistent", missing=True)
             if row is None or not row[0].get("Session"):
+                time.sleep(0.05)  # its lock delay: held by nobody, and given to nobody
                 continue
             self.http.ask("GET", f"{self.path}?index={index}&wait=1s", missing=True)
 
@@ -137,6 +139,7 @@ class Consul(Peer):
     fsync = "fsync on a majority"
     via = f"HTTP; session of {SESSION_SECONDS:g} s, lock delay 15 s"
     ports_each = 4
+    without: Mapping[str, str] = {"lock-aio": "asked by threads alone"}
 
     def missing(self) -> Sequence[Missing]:
         return program_missing("consul", "its makers' packages (developer.hashicorp.com/consul/install), on PATH")

@@ -19,7 +19,7 @@ from typing import Any
 
 from contract import ATTEMPT, LEASE, Client, Lock, Missing, Peer, Place, Turn, module_missing, package_version
 from contract import program_missing as program
-from measures import PATIENCE, contended_by_tasks, flooded
+from measures import PATIENCE, contended_by_tasks, flooded, locked
 
 
 class EtcdLock(Lock):
@@ -94,6 +94,10 @@ class EtcdClient(Client):
 
     def lock(self, name: str) -> Lock:
         return EtcdLock(self, name)
+
+    def lock_in_tasks(self, seconds: float) -> Turn:
+        found: Turn = self.carry_out(locked(self.aetcd.lock(b"lonely", int(LEASE)), seconds))
+        return found
 
     def contend(self, contenders: int, seconds: float) -> Turn:
         self.number += 1

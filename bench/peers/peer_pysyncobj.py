@@ -15,6 +15,7 @@ from contract import LEASE, Client, Lock, Missing, Peer, Place, Turn, module_mis
 from measures import PATIENCE, flooded_by_callbacks
 
 POLL_SECONDS = 0.005
+NO_AIO = "it has none for asyncio"
 
 
 class SyncLock(Lock):
@@ -80,7 +81,12 @@ class PySyncObj(Peer):
         self, name: str, title: str, via: str, settings: Mapping[str, Any], without: Mapping[str, str]
     ) -> None:
         self.name, self.title, self.via, self.settings = name, title, via, settings
-        self.without = {"read": "it has no linearizable read", "contend": "its lock has no wait", **without}
+        self.without = {
+            "read": "it has no linearizable read",
+            "contend": "its lock has no wait",
+            "lock-aio": NO_AIO,
+            **without,
+        }
 
     def missing(self) -> Sequence[Missing]:
         return module_missing("pysyncobj")

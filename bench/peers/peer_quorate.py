@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Coroutine, Sequence
+from typing import TYPE_CHECKING, Any
 
 from contract import LEASE, Client, Lock, Missing, Peer, Place, Turn, module_missing
-from measures import PATIENCE, flooded
+from measures import PATIENCE, flooded, locked
+
+if TYPE_CHECKING:
+    import quorate.aio
 
 NAMES = "abc"
 
@@ -56,18 +59,25 @@ class QuorateClient(Client):
     def local(self, key: str) -> None:
         self.client.get(key, consistency="local")
 
-    def flood(self, window: int, seconds: float) -> Turn:
+    def in_asyncio(self, work: Callable[[quorate.aio.Client], Coroutine[Any, Any, Turn]]) -> Turn:
+        """With a client for asyncio, in an event loop of its own."""
         import quorate.aio
 
         async def run() -> Turn:
             if self.node is None:
                 async with quorate.aio.connect(f"quorate://{','.join(self.members.values())}") as client:
                     await client.wait_ready(PATIENCE)
-                    return await flooded(client.put, window, seconds)
+                    return await work(client)
             # The node is one for threads and for asyncio: its clients stand on the same.
-            return await flooded(quorate.aio.Client(self.client._core).put, window, seconds)
+            return await work(quorate.aio.Client(self.client._core))
 
         return asyncio.run(run())
+
+    def flood(self, window: int, seconds: float) -> Turn:
+        return self.in_asyncio(lambda client: flooded(client.put, window, seconds))
+
+    def lock_in_tasks(self, seconds: float) -> Turn:
+        return self.in_asyncio(lambda client: locked(client.lock("lonely", lease=LEASE), seconds))
 
     def lock(self, name: str) -> Lock:
         return QuorateLock(self.client.lock(name, lease=LEASE))

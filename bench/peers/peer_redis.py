@@ -12,7 +12,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 
 from contract import LEASE, Client, Lock, Missing, Peer, Place, Turn, module_missing, package_version, program_missing
-from measures import PATIENCE, flooded
+from measures import PATIENCE, flooded, locked
 
 ONE = "one server, no failover"
 
@@ -52,6 +52,15 @@ class RedisClient(Client):
 
             async with redis.asyncio.Redis(host="127.0.0.1", port=self.port, max_connections=window) as client:
                 return await flooded(client.set, window, seconds)
+
+        return asyncio.run(run())
+
+    def lock_in_tasks(self, seconds: float) -> Turn:
+        async def run() -> Turn:
+            import redis.asyncio
+
+            async with redis.asyncio.Redis(host="127.0.0.1", port=self.port) as client:
+                return await locked(client.lock("lonely", timeout=LEASE, blocking_timeout=PATIENCE), seconds)
 
         return asyncio.run(run())
 

@@ -7,7 +7,7 @@ import shutil
 import socket
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from contract import Client, Lock, Missing, Peer, Place, Turn, module_missing, package_version, program_missing
@@ -76,6 +76,7 @@ class ZooKeeper(Peer):
     via = f"kazoo, session of {SESSION_SECONDS:g} s"
     ports_each = 3
     warm_seconds = 3.0
+    without: Mapping[str, str] = {"lock-aio": "kazoo has none for asyncio"}
 
     def missing(self) -> Sequence[Missing]:
         jar = [] if JAR.exists() else [Missing(str(JAR), "apt install zookeeper (its service need not run)")]

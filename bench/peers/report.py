@@ -12,6 +12,7 @@ from typing import Any
 
 from beside import table
 from rows import Row
+from targets import judged
 
 OURS = "quorate-embedded"
 """What others are divided by, in this order of preference."""
@@ -91,19 +92,15 @@ def tables(result: Mapping[str, Any], rows: Sequence[Row]) -> list[str]:
     return lines
 
 
-def dashes(result: Mapping[str, Any]) -> str:
+def dashes(result: Mapping[str, Any], kinds: Mapping[str, str]) -> str:
     """Why there is no figure, for what a peer has not and for what failed."""
     seen = medians(result)
-    why: dict[tuple[str, str], list[str]] = {}
+    why: dict[str, list[str]] = {}
     for name, peer in result["peers"].items():
-        for kind, reason in peer["without"].items():
-            if any(each.split("-")[0] == kind for each in result["rows"]):
-                why.setdefault((peer["title"], reason), []).append(kind)
-        lost = [each for each in result["rows"] if each.split("-")[0] not in peer["without"]]
-        failed = [each for each in lost if each not in seen.get(name, {})]
-        if failed:
-            why[peer["title"], f"failed: {', '.join(failed)}"] = []
-    return "; ".join(f"{title}: {reason}" for title, reason in why)
+        absent = [row for row in result["rows"] if row not in seen.get(name, {})]
+        for reason in dict.fromkeys(peer["without"].get(kinds[row], f"{row} failed") for row in absent):
+            why.setdefault(reason, []).append(peer["title"])
+    return ". ".join(f"{'; '.join(titles)}: {reason}" for reason, titles in why.items())
 
 
 def markdown(result: Mapping[str, Any], rows: Sequence[Row]) -> str:
@@ -128,8 +125,10 @@ def markdown(result: Mapping[str, Any], rows: Sequence[Row]) -> str:
             f" {time_of(disk['sync_p50_us'])}, p99 {time_of(disk['sync_p99_us'])}; loopback round trip: p50"
             f" {time_of(disk['echo_p50_us'])}."
         )
-    if why := dashes(result):
-        lines += ["", f"A dash: {why}."]
+    if why := dashes(result, {row.name: row.kind for row in rows}):
+        lines += ["", f"Where there is a dash: {why}."]
+    if goals := judged(seen):
+        lines += ["", table(["what the design wants of Quorate (p50)", "this run", "wanted", "reached"], goals)]
     return "\n".join(lines) + "\n"
 
 

@@ -89,6 +89,7 @@ ROWS = [
     Row("read", READS, "linearizable, p50 / p99", _asked("read", 0.5), "read"),
     Row("local", READS, "local, p50 / p99", _asked("local", 0.3), "local"),
     Row("lock", LOCKS, "acquire + release, p50 / p99", _asked("lock"), "lock"),
+    Row("lock-aio", LOCKS, "the same in asyncio", _asked("lock_in_tasks"), "lock-aio"),
     Row("contend-2", LOCKS, "hand-over, 2 contenders, p50 / p99", _asked("contend", contenders=2), "contend"),
     Row("contend-8", LOCKS, "hand-over, 8", _asked("contend", contenders=8), "contend"),
     Row("contend-64", LOCKS, "hand-over, 64", _asked("contend", contenders=64), "contend"),

@@ -172,7 +172,9 @@ def arguments() -> argparse.ArgumentParser:
         "--list", action="store_true", help="says what is there and what is missing, and measures nothing"
     )
     parser.add_argument("--no-floor", action="store_true", help="without bench/floor.c, which needs a C compiler")
-    parser.add_argument("--from", type=Path, dest="source", help="draws table and plot of an earlier run's JSON again")
+    parser.add_argument(
+        "--from", type=Path, dest="source", help="draws table and plot of a JSON of an earlier run again, beside it"
+    )
     return parser
 
 
@@ -185,18 +187,22 @@ def main() -> None:
     else:
         rows = chosen(options.rows, ROWS, "row")
         peers = present(chosen(options.peers, found_peers(), "peer"))
+        peers.sort(key=lambda peer: peer.name not in report.US)  # next to the floor, which ratios are taken of
         if options.list:
             return
         if not peers:
             raise SystemExit("nothing to measure")
         commit = report.commit()
-        command = " ".join(["python bench/peers/run.py", *sys.argv[1:]])
+        command = "python bench/peers/run.py" + (f" --minutes {options.minutes:g}" if not options.quick else " --quick")
         result = {"command": command, "commit": commit, **measure(peers, rows, options)}
-    out = options.out or (None if options.quick else RESULTS)
+    out = options.out or (options.source.parent if options.source else None if options.quick else RESULTS)
     if out is not None:
         report.write(result, ROWS, out)
     print(report.markdown(result, ROWS))
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None

@@ -68,6 +68,9 @@ class Worker:
         one(0)
         return told(singly(one, seconds))
 
+    def lock_in_tasks(self, seconds: float) -> dict[str, float]:
+        return told(self.client.lock_in_tasks(seconds))
+
     def contend(self, contenders: int, seconds: float) -> dict[str, float]:
         return told(self.client.contend(contenders, seconds))
 
