@@ -11,6 +11,7 @@ import json
 import os
 import select
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -20,7 +21,6 @@ from types import TracebackType
 from typing import Any
 
 from beside import processor_seconds, resident_bytes
-from cluster import free_ports
 from contract import Peer, Place
 
 PATIENCE = 60.0
@@ -129,7 +129,12 @@ class Running:
     def __init__(self, peer: Peer, folder: Path) -> None:
         self.peer = peer
         folder.mkdir()
-        many = free_ports(peer.members * peer.ports_each)
+        # Bound and not listening: nobody else is given the ports, and members can bind them too, by SO_REUSEADDR.
+        self.kept = [socket.socket() for _ in range(peer.members * peer.ports_each)]
+        for each in self.kept:
+            each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            each.bind(("127.0.0.1", 0))
+        many = [each.getsockname()[1] for each in self.kept]
         ports = [many[first : first + peer.ports_each] for first in range(0, len(many), peer.ports_each)]
         self.place = Place(folder, ports)
         self.log = folder / "log"
@@ -161,6 +166,8 @@ class Running:
             client.close()
         for server in self.servers.values():
             ended(server)
+        for each in self.kept:
+            each.close()
 
     def _begin(self, member: int) -> None:
         if self.peer.embedded:
