@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from quorate.recipes.inspection import Claim
     from quorate.recipes.lock import Lock
     from quorate.recipes.multi_lock import MultiLock
+    from quorate.recipes.queue import Item, Queue
     from quorate.recipes.rwlock import RWLock
     from quorate.recipes.semaphore import Permits, Semaphore
     from quorate.recipes.sticky import StickyLock
@@ -74,6 +75,7 @@ __all__ = [
     "Indeterminate",
     "InvalidArgument",
     "InvariantBroken",
+    "Item",
     "KeyValue",
     "Leader",
     "LimitExceeded",
@@ -89,6 +91,7 @@ __all__ = [
     "Observation",
     "Overloaded",
     "Permits",
+    "Queue",
     "QuorateError",
     "RWLock",
     "RaftConfig",
@@ -112,6 +115,8 @@ __all__ = [
 ]
 
 _LATER: Final = {
+    "Item": "recipes.queue",
+    "Queue": "recipes.queue",
     "DistributedLock": "api.distributed_lock",
     "MultiLock": "recipes.multi_lock",
     "Barrier": "recipes.barrier",

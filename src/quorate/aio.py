@@ -13,6 +13,8 @@ from quorate.recipes.election import Leader
 from quorate.recipes.held import AsyncTakeable as Takeable
 from quorate.recipes.lock import AsyncLock as Lock
 from quorate.recipes.multi_lock import AsyncMultiLock as MultiLock
+from quorate.recipes.queue import AsyncItem as Item
+from quorate.recipes.queue import AsyncQueue as Queue
 from quorate.recipes.rwlock import AsyncRWLock as RWLock
 from quorate.recipes.semaphore import AsyncPermits as Permits
 from quorate.recipes.semaphore import AsyncSemaphore as Semaphore
@@ -25,12 +27,14 @@ __all__ = [
     "DistributedLock",
     "DoubleBarrier",
     "Election",
+    "Item",
     "Leader",
     "Lock",
     "MultiLock",
     "Node",
     "Observation",
     "Permits",
+    "Queue",
     "RWLock",
     "Semaphore",
     "Session",

@@ -11,26 +11,10 @@ import quorate
 import quorate.aio
 
 NAMES = (
-    "Barrier",
-    "Client",
-    "Counter",
-    "DistributedLock",
-    "DoubleBarrier",
-    "Election",
-    "Lock",
-    "MultiLock",
-    "Node",
-    "Observation",
-    "Permits",
-    "RWLock",
-    "Semaphore",
-    "Session",
-    "StickyLock",
-    "Takeable",
-    "Term",
-    "Transaction",
-    "Watch",
-)
+    "Barrier", "Client", "Counter", "DistributedLock", "DoubleBarrier", "Election", "Item", "Lock", "MultiLock",
+    "Node", "Observation", "Permits", "Queue", "RWLock", "Semaphore", "Session", "StickyLock", "Takeable", "Term",
+    "Transaction", "Watch",
+)  # fmt: skip
 
 
 def public(thing: Any) -> dict[str, Any]:

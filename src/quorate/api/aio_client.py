@@ -32,6 +32,7 @@ if TYPE_CHECKING:  # each is imported by the method that makes it: few programs 
     from quorate.recipes.election import AsyncElection
     from quorate.recipes.lock import AsyncLock
     from quorate.recipes.multi_lock import AsyncMultiLock
+    from quorate.recipes.queue import AsyncQueue
     from quorate.recipes.rwlock import AsyncRWLock
     from quorate.recipes.semaphore import AsyncSemaphore
     from quorate.recipes.sticky import AsyncStickyLock
@@ -403,6 +404,12 @@ class Client:
         from quorate.recipes.counter import AsyncCounter
 
         return AsyncCounter(self._core, self._carrier, name)
+
+    def queue(self, name: Key, *, lease: float = 10.0) -> AsyncQueue:
+        """Items to be worked on, first in first out: see :class:`quorate.Queue`."""
+        from quorate.recipes.queue import AsyncQueue
+
+        return AsyncQueue(self._core, self._carrier, name, lease)
 
     def barrier(self, name: Key, parties: int, *, lease: float = 10.0) -> AsyncBarrier:
         """A place where ``parties`` wait until all have come, again and again."""

@@ -23,6 +23,7 @@ if TYPE_CHECKING:  # each is imported by the method that makes it: few programs 
     from quorate.recipes.election import Election
     from quorate.recipes.lock import Lock
     from quorate.recipes.multi_lock import MultiLock
+    from quorate.recipes.queue import Queue
     from quorate.recipes.rwlock import RWLock
     from quorate.recipes.semaphore import Semaphore
     from quorate.recipes.sticky import StickyLock
@@ -347,6 +348,13 @@ class Client:
         from quorate.recipes.counter import Counter
 
         return Counter(self._core, self._carrier, name)
+
+    def queue(self, name: Key, *, lease: float = 10.0) -> Queue:
+        """Items to be worked on, first in first out: see :class:`Queue`. ``lease``: seconds after which what a consumer
+        has taken goes to others if its process is not heard of."""
+        from quorate.recipes.queue import Queue
+
+        return Queue(self._core, self._carrier, name, lease)
 
     def barrier(self, name: Key, parties: int, *, lease: float = 10.0) -> Barrier:
         """A place where ``parties`` wait until all have come, again and again: see :class:`Barrier`."""

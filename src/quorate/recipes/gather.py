@@ -22,9 +22,9 @@ from typing import Final, final
 from quorate.client.backend import Lane
 from quorate.client.flow import Flow
 from quorate.client.keys import Key
-from quorate.errors import Indeterminate, NotHappened, RequestTimeout, SessionLost
+from quorate.errors import Indeterminate, NotHappened, SessionLost
 from quorate.recipes.base import Place, lease_of, number_of
-from quorate.recipes.names import Done, Name, fresh, parked, transact, undo
+from quorate.recipes.names import Done, Name, asking, fresh, parked, transact, undo
 from quorate.store import KeyValue, commands
 
 __all__ = ["PARTIES_MAX", "Gathering", "Party"]
@@ -79,9 +79,10 @@ class Gathering:
         while True:
             state = yield from self._read(deadline)
             if state.inside:
-                yield from self._name.look(_left(deadline))
+                yield from self._name.look(asking(self._place, deadline))
+                waited = time.monotonic() >= deadline
                 yield from self._until_out(state, deadline)
-                if time.monotonic() >= deadline:
+                if waited:
                     raise NotHappened(f"{self._name}: those of the round before are inside still, after {limit:g} s")
                 continue
             token = fresh()
@@ -114,8 +115,9 @@ class Gathering:
             state = yield from self._read(deadline)
             if state.round != party.round or not state.inside:
                 return
+            waited = time.monotonic() >= deadline
             yield from self._until_out(state, deadline)
-            if time.monotonic() >= deadline:
+            if waited:
                 raise NotHappened(
                     f"{self._name}: others are inside still after {limit:g} s; this one has left, and may wait on"
                 )
@@ -141,13 +143,13 @@ class Gathering:
         return commands.compare(self._state, "mod_revision", "==", state.revision)
 
     def _read(self, deadline: float) -> Flow[_State]:
-        row = yield from self._place.backend.get(self._state, False, _left(deadline))
+        row = yield from self._place.backend.get(self._state, False, asking(self._place, deadline))
         return _State(0, False, [], 0) if row is None else _parsed(row.value, row.mod_revision)
 
     def _take_part(self, state: _State, token: bytes, lane: Lane, deadline: float) -> Flow[int | None]:
         """Its place in this round; None if it was not in it: the round was over when it came, or it has left again."""
         come = [commands.do_put(self._arrival(state.round, token), b"", owned=True)]
-        came: Done = yield from self._name.write([self._same(state)], come, _left(deadline), lane)
+        came: Done = yield from self._name.write([self._same(state)], come, asking(self._place, deadline), lane)
         if not came.succeeded:
             return None
         after = came.revision
@@ -226,19 +228,16 @@ class Gathering:
         """Waits until those inside have left, and says so if nobody has; or until the time is over."""
         backend = self._place.backend
         after = state.revision
+        start, end = self._span(state.round)
         while True:
-            left = deadline - time.monotonic()
-            start, end = self._span(state.round)
-            try:
-                # Not only locally, which may be behind; then it is final, for nobody comes into a round that is inside.
-                if not (yield from backend.count(start, end, True, max(left, 0.0))) and not (
-                    yield from backend.count(start, end, False, max(left, 0.0))
-                ):
-                    opened = [commands.do_put(self._state, b"%d" % (state.round + 1))]
-                    yield from transact(self._place, [self._same(state)], opened, max(left, 0.0))
-                    return
-            except RequestTimeout:
+            # Not only locally, which may be behind; then it is final, for nobody comes into a round that is inside.
+            if not (yield from backend.count(start, end, True, asking(self._place, deadline))) and not (
+                yield from backend.count(start, end, False, asking(self._place, deadline))
+            ):
+                opened = [commands.do_put(self._state, b"%d" % (state.round + 1))]
+                yield from transact(self._place, [self._same(state)], opened, asking(self._place, deadline))
                 return
+            left = deadline - time.monotonic()
             if left <= 0:
                 return
             found = yield from parked(self._place, self._state, self._state + b"\0", after, min(left, LOOK_SECONDS))
@@ -273,10 +272,6 @@ class Gathering:
 
     def __repr__(self) -> str:
         return f"{self._name} of {self.parties} parties"
-
-
-def _left(deadline: float) -> float:
-    return max(deadline - time.monotonic(), 0.0)
 
 
 def _parsed(value: bytes, revision: int) -> _State:

@@ -37,12 +37,14 @@ from quorate.recipes.base import Place
 from quorate.store import commands
 from quorate.store._decode import decode_parts
 
-__all__ = ["ANYONE", "Done", "Name", "fresh", "parked", "undo"]
+__all__ = ["ANYONE", "Done", "Name", "asking", "fresh", "parked", "transact", "undo"]
 
 ANYONE: Final = 1
 """Stands for the session in the head of a command; the lane puts its own there."""
 FOREVER: Final = 1e9
 """Seconds: of what is repeated until it is applied, or the session is over."""
+ASKING_SECONDS: Final = 1.0
+"""What a question may take even if a caller's time for waiting is over."""
 PAUSE_SECONDS: Final = 0.05
 """How long a waiter pauses when there is nobody to ask."""
 
@@ -150,6 +152,12 @@ def transact(
         raise
     parts = [part for _, part in decode_parts(result.body)] if result.succeeded else []
     return Done(result.succeeded, result.revision, parts)
+
+
+def asking(place: Place, deadline: float) -> float:
+    """Seconds for a question of a caller who waits until the deadline. How long one waits for something to happen is
+    one thing, how long the cluster may take to say whether it has is another: so one may wait for no time at all."""
+    return max(deadline - time.monotonic(), min(place.timeout, ASKING_SECONDS))
 
 
 def fresh() -> bytes:
