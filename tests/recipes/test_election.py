@@ -29,7 +29,7 @@ def test_one_leads_and_the_next_follows(client: Any) -> None:
     assert chief.leader().value == b"two"
     second.resign()
     assert chief.leader() is None
-    with pytest.raises(LockLost):
+    with pytest.raises(Rejected):
         second.resign()
     with pytest.raises(LockLost):
         second.proclaim(b"still me")
@@ -39,7 +39,9 @@ def test_a_campaign_that_does_not_win_in_time_says_who_leads(client: Any) -> Non
     chief = client.election("chief")
     with chief.campaign(b"one"):
         for timeout in (0, 0.05):
-            with pytest.raises(NotHappened, match=r"the election 'chief' was not granted in time; held by session"):
+            with pytest.raises(
+                NotHappened, match=r"the election 'chief' was not granted in time: .*session \d+, holding since"
+            ):
                 chief.campaign(b"two", timeout=timeout)
         until(lambda: queue_of(client, "chief") == (1, 0))
 

@@ -57,7 +57,7 @@ def test_a_timeout_says_who_holds_it_and_leaves_nothing(client: Any) -> None:
     lock = client.rwlock("prices", timeout=0.05)
     writer = lock.write()
     assert Aside(writer.acquire).result()
-    said = r"the read lock 'prices' was not granted in time; held by session \d+ since 20"
+    said = r"the read lock 'prices' was not granted in time: .*session \d+, holding since 20"
     with pytest.raises(NotHappened, match=said), lock.read():
         pytest.fail("it must not be entered")
     until(lambda: queue_of(client, "prices") == (1, 0))
@@ -66,14 +66,14 @@ def test_a_timeout_says_who_holds_it_and_leaves_nothing(client: Any) -> None:
 
 def test_what_is_not_held_cannot_be_given_back(client: Any) -> None:
     lock = client.rwlock("prices")
-    with pytest.raises(LockLost, match="the write lock 'prices' is not held by this object"):
+    with pytest.raises(Rejected, match="the write lock 'prices' is not held by this object"):
         lock.write().release()
     reader = lock.read()
     assert reader.acquire()
     with pytest.raises(Rejected, match="other holders need other objects"):
         reader.acquire()
     reader.release()
-    with pytest.raises(LockLost):
+    with pytest.raises(Rejected):
         reader.release()
 
 

@@ -11,7 +11,7 @@ from quorate.client.keys import Key, Value, name_of, value_of
 from quorate.client.outcomes import checked
 from quorate.errors import Indeterminate, LockLost, NoQuorum, NotLeader, Overloaded, Rejected, SessionLost
 from quorate.recipes.base import Place, TaskCarrier, ThreadCarrier, lease_of
-from quorate.recipes.held import Acquiring, AsyncHeld, Held, HeldView, Keeper
+from quorate.recipes.held import Acquiring, AsyncHeld, Held, HeldView, Keeper, take
 from quorate.recipes.permits import look
 from quorate.store import commands
 from quorate.store.views import PermitKind, Result
@@ -73,7 +73,8 @@ class Term(TermView, Held):
         self._carrier.run(self._keeper.proclaim(value_of(value), timeout))
 
     def resign(self, timeout: float | None = None) -> None:
-        """Leads no more; the next candidate does in the same moment. Raises LockLost if it did not lead (any more)."""
+        """Leads no more; the next candidate does in the same moment. Raises Rejected if it
+        resigned already, LockLost if the term was lost."""
         self._give_up(timeout)
 
 
@@ -86,7 +87,8 @@ class AsyncTerm(TermView, AsyncHeld):
         await self._carrier.run(self._keeper.proclaim(value_of(value), timeout))
 
     async def resign(self, timeout: float | None = None) -> None:
-        """Leads no more; the next candidate does in the same moment. Raises LockLost if it did not lead (any more)."""
+        """Leads no more; the next candidate does in the same moment. Raises Rejected if it
+        resigned already, LockLost if the term was lost."""
         await self._give_up(timeout)
 
 
@@ -239,7 +241,7 @@ class Election(ElectionView):
         """
         carrier: ThreadCarrier = self._carrier
         candidacy = self._candidacy(value)
-        if not carrier.run(candidacy.acquire(carrier, timeout, candidacy.value)):
+        if not take(candidacy, carrier, timeout, candidacy.value):
             raise carrier.run(candidacy.blocked())
         return Term(candidacy, carrier)
 

@@ -11,26 +11,23 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Coroutine, Generator
-from datetime import datetime, timezone
 from types import TracebackType
 from typing import Any, Final, Generic, TypeVar
 
 from quorate.client.backend import Lane
 from quorate.client.flow import Flow
-from quorate.errors import LockLost, NotHappened, QuorateError, Rejected
+from quorate.errors import LockLost, QuorateError, Rejected
 from quorate.recipes import permits
 from quorate.recipes.base import Place, TaskCarrier, Teller, ThreadCarrier
+from quorate.recipes.inspection import blocked
 from quorate.recipes.permits import Grant, Hold
-from quorate.store.views import Permit, PermitKind
+from quorate.store.views import PermitKind
 
-__all__ = ["Acquiring", "AsyncHeld", "AsyncTakeable", "Body", "Held", "HeldView", "Keeper", "Takeable"]
+__all__ = ["Acquiring", "AsyncHeld", "AsyncTakeable", "Body", "Held", "HeldView", "Keeper", "Takeable", "take"]
 
 T = TypeVar("T")
 Self = TypeVar("Self", bound="Held")
 AsyncSelf = TypeVar("AsyncSelf", bound="AsyncHeld")
-
-SHOWN: Final = 3
-"""Holders that the text of an error names."""
 
 
 class Keeper:
@@ -116,11 +113,11 @@ class Keeper:
         self._hold = Hold(self.place, grant, lost, suspect if self.on_suspect is not None else None)
 
     def release(self, timeout: float | None) -> Flow[None]:
-        """Gives it up. Raises LockLost if it is not held (any more)."""
+        """Gives it up. Raises Rejected if it is not held by this object, LockLost if it was, and was lost."""
         with self._lock:
             grant, hold, self._hold = self.grant, self._hold, None
         if grant is None or hold is None:
-            raise LockLost(f"{self.label} is not held by this object")
+            raise Rejected(f"{self.label} is not held by this object")
         hold.end()
         try:
             yield from permits.release(self.place, grant, self.place.seconds(timeout))
@@ -129,11 +126,18 @@ class Keeper:
 
     def blocked(self) -> Flow[QuorateError]:
         """Why it was not granted in time, as an error that names who holds it and since when."""
-        try:
-            found = yield from permits.look(self.place, self.name, self.place.timeout, SHOWN)
-        except QuorateError:
-            found = None
-        return NotHappened(f"{self.label} was not granted in time{_held_by(found)}")
+        return blocked(self.place, self.name, self.label)
+
+    def abandon(self) -> None:
+        """Gives it up in the background, however far it came: what an interruption calls. Never raises."""
+        with self._lock:
+            grant, hold, self._hold = self.grant, self._hold, None
+        if grant is None or hold is None:
+            return
+        hold.end()
+        grant.over = grant.over or "it was released"
+        permits.withdraw(self.place.backend, grant.lane, grant.acquisition)
+        self._taken = False
 
     def inside(self, told: Callable[[str], None] | None) -> None:
         """Who is told first when it is lost; None: nobody any more."""
@@ -150,18 +154,6 @@ class Keeper:
         else:
             state = "waits" if self._taken else "not held"
         return f"{self.label}, {state}"
-
-
-def _held_by(found: Permit | None) -> str:
-    holders = [] if found is None else [each for each in found.queue if each.token]
-    if found is None or not holders:
-        return ""
-    shown = ", ".join(
-        f"session {each.session} since {datetime.fromtimestamp(each.since_ms / 1000, timezone.utc):%Y-%m-%d %H:%M:%S}Z"
-        for each in holders[:SHOWN]
-    )
-    more = f" and {found.holders - len(holders)} more" if found.holders > len(holders) else ""
-    return f"; held by {shown}{more}, {found.waiters} waiting"
 
 
 class HeldView:
@@ -193,6 +185,19 @@ class HeldView:
         return f"<{type(self).__name__} of {self._keeper!r}>"
 
 
+def take(keeper: Keeper, carrier: ThreadCarrier, timeout: float | None, value: bytes = b"") -> bool:
+    """Acquires in a thread. Ctrl-C between the grant and the caller leaves nothing behind either."""
+    before = keeper.grant
+    try:
+        return carrier.run(keeper.acquire(carrier, timeout, value))
+    except QuorateError:
+        raise
+    except BaseException:
+        if keeper.grant is not before:
+            keeper.abandon()
+        raise
+
+
 class Held(HeldView):
     """Something that is held, in threads. Leaving its block gives it up."""
 
@@ -201,7 +206,13 @@ class Held(HeldView):
         self._carrier = carrier
 
     def _give_up(self, timeout: float | None = None) -> None:
-        self._carrier.run(self._keeper.release(timeout))
+        try:
+            self._carrier.run(self._keeper.release(timeout))
+        except QuorateError:
+            raise
+        except BaseException:
+            self._keeper.abandon()  # if Ctrl-C came before it had begun
+            raise
 
     def __enter__(self: Self) -> Self:
         return self
@@ -225,17 +236,18 @@ class Takeable(Held):
         Raises Rejected if this object holds it already, or the name is in use for something else, and the errors of
         :class:`quorate.Client`. However the wait ends, also by Ctrl-C, it leaves nothing behind.
         """
-        return self._carrier.run(self._keeper.acquire(self._carrier, timeout))
+        return take(self._keeper, self._carrier, timeout)
 
     def release(self, timeout: float | None = None) -> None:
         """Gives it up; the next in the queue has it in the same moment. ``timeout`` in seconds.
 
-        Raises LockLost if it was not held (any more). After any other error it is given up in the background.
+        Raises Rejected if it is not held, LockLost if it was, and was lost. After any other error it is given up in
+        the background.
         """
         self._give_up(timeout)
 
     def __enter__(self: Self) -> Self:
-        if not self._carrier.run(self._keeper.acquire(self._carrier, None)):
+        if not take(self._keeper, self._carrier, None):
             raise self._carrier.run(self._keeper.blocked())
         return self
 
@@ -336,7 +348,8 @@ class AsyncTakeable(AsyncHeld):
     async def release(self, timeout: float | None = None) -> None:
         """Gives it up; the next in the queue has it in the same moment. ``timeout`` in seconds.
 
-        Raises LockLost if it was not held (any more). After any other error it is given up in the background.
+        Raises Rejected if it is not held, LockLost if it was, and was lost. After any other error it is given up in
+        the background.
         """
         await self._give_up(timeout)
 

@@ -18,7 +18,6 @@ from quorate.client.backend import Lane
 from quorate.client.flow import Flow
 from quorate.client.keys import Key, name_of
 from quorate.errors import LockLost, QuorateError, Rejected
-from quorate.recipes import permits
 from quorate.recipes._grant import Grant, Sight
 from quorate.recipes.base import Place, TaskCarrier, Teller, ThreadCarrier, lease_of
 from quorate.recipes.guard import TaskGuard, ThreadGuard
@@ -49,16 +48,6 @@ class Holding(Keeper):
         self.inside(lost)
         if self.grant is not None and self.grant.over is not None:
             lost(self.grant.over)  # before anybody was inside to be told
-
-    def abandon(self) -> None:
-        """Gives it up in the background, however far it came. Never blocks and never raises."""
-        with self._lock:
-            grant, hold, self._hold = self.grant, self._hold, None
-        if hold is not None:
-            hold.end()
-        if grant is not None:
-            grant.over = grant.over or "it was released"
-            permits.withdraw(self.place.backend, grant.lane, grant.acquisition)
 
     def leave(self) -> Body | None:
         """Its owner has come to the end of the block."""

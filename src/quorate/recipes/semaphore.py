@@ -8,7 +8,7 @@ from typing import Any, final
 from quorate.client.keys import Key, name_of
 from quorate.errors import InvalidArgument
 from quorate.recipes.base import Place, TaskCarrier, ThreadCarrier, lease_of, number_of
-from quorate.recipes.held import Acquiring, AsyncHeld, Held, Keeper
+from quorate.recipes.held import Acquiring, AsyncHeld, Held, Keeper, take
 from quorate.store.views import PermitKind
 
 __all__ = ["AsyncPermits", "AsyncSemaphore", "Permits", "Semaphore"]
@@ -26,7 +26,8 @@ class Permits(Held):
     def release(self, timeout: float | None = None) -> None:
         """Gives them back; those who wait have them in the same moment. ``timeout`` in seconds.
 
-        Raises LockLost if they were not held (any more). After any other error they are given back in the background.
+        Raises Rejected if they are not held, LockLost if they were, and were lost. After any other error they are given
+        back in the background.
         """
         self._give_up(timeout)
 
@@ -43,7 +44,8 @@ class AsyncPermits(AsyncHeld):
     async def release(self, timeout: float | None = None) -> None:
         """Gives them back; those who wait have them in the same moment. ``timeout`` in seconds.
 
-        Raises LockLost if they were not held (any more). After any other error they are given back in the background.
+        Raises Rejected if they are not held, LockLost if they were, and were lost. After any other error they are given
+        back in the background.
         """
         await self._give_up(timeout)
 
@@ -118,7 +120,7 @@ class Semaphore(SemaphoreView):
         """
         carrier: ThreadCarrier = self._carrier
         keeper = self._keeper(units)
-        if not carrier.run(keeper.acquire(carrier, timeout)):
+        if not take(keeper, carrier, timeout):
             raise carrier.run(keeper.blocked())
         return Permits(keeper, carrier)
 

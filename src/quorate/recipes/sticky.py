@@ -24,7 +24,8 @@ from quorate.errors import Indeterminate, LockLost, NoQuorum, NotLeader, Overloa
 from quorate.recipes import permits
 from quorate.recipes._seat import Seat
 from quorate.recipes.base import Place, TaskCarrier, Teller, ThreadCarrier, lease_of
-from quorate.recipes.held import Body, Keeper
+from quorate.recipes.held import Body
+from quorate.recipes.inspection import blocked
 from quorate.recipes.permits import Grant, Hold
 from quorate.store.views import EventKind, PermitKind
 
@@ -214,9 +215,7 @@ class StickyFlows:
 
     def blocked(self) -> Flow[QuorateError]:
         """Why it was not granted in time."""
-        return Keeper(
-            self.place, self.name, PermitKind.MUTEX, noun="the sticky lock", lease=self.lease, timeout=self.timeout
-        ).blocked()
+        return blocked(self.place, self.name, self.label)
 
     def __repr__(self) -> str:
         kept = self.kept
