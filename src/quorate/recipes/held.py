@@ -132,11 +132,12 @@ class Keeper:
         """Gives it up in the background, however far it came: what an interruption calls. Never raises."""
         with self._lock:
             grant, hold, self._hold = self.grant, self._hold, None
-        if grant is None or hold is None:
-            return
-        hold.end()
-        grant.over = grant.over or "it was released"
-        permits.withdraw(self.place.backend, grant.lane, grant.acquisition)
+        if hold is not None:
+            hold.end()
+        if grant is not None:
+            # Also if a release was under way: withdrawn twice is withdrawn.
+            grant.over = grant.over or "it was released"
+            permits.withdraw(self.place.backend, grant.lane, grant.acquisition)
         self._taken = False
 
     def inside(self, told: Callable[[str], None] | None) -> None:
