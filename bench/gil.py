@@ -359,7 +359,8 @@ def shown(result: dict[str, Any]) -> str:
     holds = []
     for row in result["holding"]:
         lost = f"{row['lost']} of {row['sessions']}" if row["sessions"] else "has none"
-        figures = [f"{row['puts']:,}", milliseconds(row["p99"]), milliseconds(row["max"]), str(row["terms"]), lost]
+        both = f"{milliseconds(row['p50'])} / {milliseconds(row['p99'])}"
+        figures = [f"{row['puts']:,}", both, milliseconds(row["max"]), str(row["terms"]), lost]
         holds.append([f"{row['seconds']:.1f}", row["system"], *figures])
     lines = [
         f"{result['machine']}; medians of {result['rounds']} rounds of {result['seconds']:g} s in turns, and sums of"
@@ -371,7 +372,7 @@ def shown(result: dict[str, Any]) -> str:
         "",
         "Puts of a client, while a C call holds the GIL of the leader's process, and a second before and after:",
         "",
-        table(["held for, s", "", "puts", "p99, ms", "slowest, ms", "elections", "sessions lost"], holds),
+        table(["held for, s", "", "puts", "p50 / p99, ms", "slowest, ms", "elections", "sessions lost"], holds),
         "",
         host_loop.shown(result["loop"]),
         "",

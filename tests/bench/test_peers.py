@@ -85,6 +85,49 @@ def test_a_quick_run_measures_quorate(tmp_path: Path) -> None:
     assert [each.name for each in tmp_path.iterdir()] == ["out"], "data was left behind"
 
 
+def test_a_table_says_who_is_better_what_is_missing_and_what_was_missed(tmp_path: Path) -> None:
+    def peer(title: str, **without: str) -> dict[str, object]:
+        return {"title": title, "version": "1", "fsync": "fsync", "via": "calls", "without": without}
+
+    def times(p50: float) -> dict[str, float]:
+        return {"count": 9, "p50": p50, "p99": 2 * p50, "rate": 1 / p50}
+
+    rounds = [
+        {
+            "loads": [0.5],
+            "floor": {"put": times(2e-4)},
+            "peers": {
+                "quorate-embedded": {"put": times(ours), "killed": times(0.2)},
+                "etcd": {"put": times(9e-4), "killed": times(0.1)},
+                "redis": {"put": times(1e-4)},
+            },
+        }
+        for ours in (9.0, 3e-4, 3e-4)
+    ]
+    result = {
+        "command": "run", "commit": "abc", "machine": "m", "seconds": {"turn": 1, "all": 1},
+        "peers": {
+            "etcd": peer("etcd"), "redis": peer("Redis", killed="one server"), "quorate-embedded": peer("Quorate")
+        },
+        "rows": ["put", "read", "killed"], "rounds": rounds,
+    }  # fmt: skip
+    file = tmp_path / "peers.json"
+    file.write_text(json.dumps(result))
+    command = [sys.executable, RUN, "--from", file]
+    said = subprocess.run(command, env=settings(tmp_path), capture_output=True, text=True, cwd=tmp_path, timeout=60)
+    assert said.returncode == 0, said.stderr
+    lines = said.stdout.splitlines()
+    assert "| Quorate | 300 µs / 600 µs |" in lines, "the median of the rounds"
+    assert "| etcd | 900 µs / 1.80 ms (3×) |" in lines
+    assert "| Redis | 100 µs / 200 µs (0.33×) |" in lines, "that somebody is quicker is said"
+    assert "| floor | 200 µs / 400 µs |" in lines
+    assert "| etcd | 100 ms (0.5×) |" in lines
+    assert any("Redis: one server" in line and "read failed" in line for line in lines)
+    assert "| put, embedded, over the floor | 1.50 × | at most 1.4 × | **no** |" in lines
+    assert "| leader killed → next put, embedded | 200 ms | at most 100 ms | **no** |" in lines
+    assert (tmp_path / "peers.md").read_text().strip() == said.stdout.strip()
+
+
 def test_ctrl_c_ends_every_process_of_a_run(tmp_path: Path) -> None:
     with subprocess.Popen(
         [sys.executable, RUN, "--quick", "--no-floor", "--peers", "quorate-embedded", "--rows", "rest"],
