@@ -198,7 +198,7 @@ def test_refusals_of_the_cluster_and_silence_have_codes_of_their_own(
     assert "TTL" in run(cluster.url, "lock", "x", "--lease", "0.1", "--", "true", code=2).stderr
     with client.lock("used"):
         pass
-    assert "MUTEX" in run(cluster.url, "elect", "used", "--", "true", code=2).stderr
+    assert "in use as a lock" in run(cluster.url, "elect", "used", "--", "true", code=2).stderr
     # A port that refuses.
     assert "no node" in run("quorate://127.0.0.1:1?timeout=0.3", "lock", "x", "--", "true", code=69).stderr
 

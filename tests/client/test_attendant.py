@@ -52,6 +52,24 @@ def test_a_cancelled_flow_can_take_back_what_it_began() -> None:
     assert found == [asyncio.CancelledError] * 2
 
 
+def test_a_flow_that_outlives_its_engine_ends_quietly_and_another_error_is_told(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    attendant = Attendant()
+
+    def flow(error: Exception) -> Flow[None]:
+        yield Pause(0.0)
+        raise error
+
+    for error in (NodeFailed("the client is closed"), ValueError("a mistake")):
+        errand = attendant.start(flow(error))
+        deadline = time.monotonic() + 20
+        while not errand.done and time.monotonic() < deadline:
+            time.sleep(0.001)
+    attendant.close()
+    assert [str(record.exc_info[1]) for record in caplog.records if record.exc_info] == ["a mistake"]
+
+
 def test_timers_run_at_their_time_and_not_if_they_are_cancelled(caplog: pytest.LogCaptureFixture) -> None:
     attendant = Attendant()
     called: list[str] = []

@@ -97,7 +97,7 @@ def test_wrong_arguments(threads: quorate.Client, name: str, options: dict[str, 
 
 
 def test_one_name_has_one_kind(threads: quorate.Client) -> None:
-    with threads.semaphore("one", 3).acquire(), pytest.raises(Rejected, match=r"another kind \(SEMAPHORE\)"):
+    with threads.semaphore("one", 3).acquire(), pytest.raises(Rejected, match=r"in use as a semaphore"):
         threads.rwlock("one").read().acquire()
 
 

@@ -188,6 +188,8 @@ class Attendant:
         except asyncio.CancelledError:
             if not errand.cancelled and not self._closed:
                 raise
+        except NodeFailed:
+            pass  # the client is closed, or its node has stopped: who holds something is told natively
         except Exception:
             _log.exception("a flow in the background failed")
         finally:

@@ -20,7 +20,7 @@ from quorate.errors import (
 )
 from quorate.store.views import Limit, PermitKind, Result, Status
 
-__all__ = ["EXPECTED", "checked", "error_of"]
+__all__ = ["EXPECTED", "KINDS", "checked", "error_of"]
 
 EXPECTED: Final = frozenset({Status.OK, Status.COMPARE_FAILED, Status.QUEUED, Status.WOULD_BLOCK})
 """Outcomes that are results."""
@@ -35,13 +35,19 @@ _ADVICE: Final = {
     Limit.SESSIONS: "end sessions that are not needed, or share one",
     Limit.SESSION_KEYS: "use another session for further keys",
     Limit.SESSION_PERMITS: "use another session for further locks",
-    Limit.SESSION_TTL_MIN_MS: "choose a longer ttl",
-    Limit.SESSION_TTL_MAX_MS: "choose a shorter ttl",
+    Limit.SESSION_TTL_MIN_MS: "choose a longer lease or ttl; 0.5 s is the least, unless the cluster has another limit",
+    Limit.SESSION_TTL_MAX_MS: "choose a shorter lease or ttl; 1 h is the most, unless the cluster has another limit",
     Limit.PERMITS: "use fewer names of locks",
     Limit.PERMIT_WAITERS: "try again when fewer wait",
 }
 
-_KINDS: Final = {int(each): each.name for each in PermitKind}
+KINDS: Final = {
+    PermitKind.MUTEX: "a lock",
+    PermitKind.SEMAPHORE: "a semaphore",
+    PermitKind.RWLOCK: "a read-write lock",
+    PermitKind.ELECTION: "an election",
+}
+"""What a name can be in use as, in words."""
 
 
 def error_of(result: Result) -> QuorateError | None:
@@ -62,11 +68,11 @@ def error_of(result: Result) -> QuorateError | None:
         return Rejected("the value of the key is no decimal integer of 64 bits, so nothing can be added to it")
     if status is Status.OVERFLOW:
         return Rejected("the sum does not fit into a signed integer of 64 bits")
-    if status in (Status.KIND_MISMATCH, Status.CAPACITY_MISMATCH):
-        what, used = "capacity", str(result.number)
-        if status is Status.KIND_MISMATCH:
-            what, used = "kind", _KINDS.get(result.number, used)
-        return Rejected(f"the name is in use with another {what} ({used}); all its users have to agree on one")
+    if status is Status.KIND_MISMATCH:
+        used = next((words for kind, words in KINDS.items() if kind == result.number), f"kind {result.number}")
+        return Rejected(f"the name is in use as {used}; all who use a name have to agree on what it is")
+    if status is Status.CAPACITY_MISMATCH:
+        return Rejected(f"the name is in use with a capacity of {result.number}; all its users have to agree on one")
     if status is Status.UPGRADE_REFUSED:
         return Rejected("a reader cannot become a writer without giving up what it reads; release first, then acquire")
     if status is Status.ACQUISITION_CONFLICT:

@@ -16,7 +16,7 @@ from quorate.client.flow import Flow, run, seconds
 from quorate.client.waker import Waker
 from quorate.errors import InvalidArgument
 
-__all__ = ["Place", "TaskCarrier", "Teller", "ThreadCarrier", "lease_of", "number_of"]
+__all__ = ["Place", "TaskCarrier", "Teller", "ThreadCarrier", "callback_of", "lease_of", "number_of"]
 
 T = TypeVar("T")
 
@@ -128,6 +128,18 @@ def lease_of(lease: float, what: str = "lease") -> float:
     if not limit or isinstance(lease, bool):
         raise InvalidArgument(f"a {what} is a number of seconds above 0, not {lease!r}")
     return limit
+
+
+def callback_of(callback: Callable[..., Any] | None, what: str) -> Callable[..., Any] | None:
+    """What users want called back, or None. Raises InvalidArgument now, and not when it is too late.
+
+    >>> callback_of("call me", "on_lost")
+    Traceback (most recent call last):
+    quorate.errors.InvalidArgument: on_lost is a function, or None, not 'call me'
+    """
+    if callback is not None and not callable(callback):
+        raise InvalidArgument(f"{what} is a function, or None, not {callback!r}")
+    return callback
 
 
 def number_of(value: int, what: str, most: int = 1_000_000) -> int:

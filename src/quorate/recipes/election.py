@@ -8,9 +8,9 @@ from typing import Any, Final, final
 
 from quorate.client.flow import Flow, Pause
 from quorate.client.keys import Key, Value, name_of, value_of
-from quorate.client.outcomes import checked
+from quorate.client.outcomes import KINDS, checked
 from quorate.errors import Indeterminate, LockLost, NoQuorum, NotLeader, Overloaded, Rejected, SessionLost
-from quorate.recipes.base import Place, TaskCarrier, ThreadCarrier, lease_of
+from quorate.recipes.base import Place, TaskCarrier, ThreadCarrier, callback_of, lease_of
 from quorate.recipes.held import Acquiring, AsyncHeld, Held, HeldView, Keeper, take
 from quorate.recipes.permits import look
 from quorate.store import commands
@@ -98,7 +98,7 @@ def leader_of(place: Place, name: bytes, timeout: float) -> Flow[Leader | None]:
     if found is None:
         return None
     if found.kind is not PermitKind.ELECTION:
-        raise Rejected(f"the name is in use with another kind ({found.kind.name}); an election needs one of its own")
+        raise Rejected(f"the name is in use as {KINDS[found.kind]}; an election needs one of its own")
     first = found.queue[0] if found.queue else None
     return Leader(first.value, first.token, first.session) if first is not None and first.token else None
 
@@ -154,8 +154,8 @@ class ElectionView:
         self._name = name_of(name, place.prefix)
         self._lease = lease_of(lease)
         self._timeout = place.seconds(timeout)
-        self._on_suspect = on_suspect
-        self._on_lost = on_lost
+        self._on_suspect = callback_of(on_suspect, "on_suspect")
+        self._on_lost = callback_of(on_lost, "on_lost")
 
     def _candidacy(self, value: Value) -> Candidacy:
         made = Candidacy(

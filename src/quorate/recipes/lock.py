@@ -19,7 +19,7 @@ from quorate.client.flow import Flow
 from quorate.client.keys import Key, name_of
 from quorate.errors import LockLost, QuorateError, Rejected
 from quorate.recipes._grant import Grant, Sight
-from quorate.recipes.base import Place, TaskCarrier, Teller, ThreadCarrier, lease_of
+from quorate.recipes.base import Place, TaskCarrier, Teller, ThreadCarrier, callback_of, lease_of
 from quorate.recipes.guard import TaskGuard, ThreadGuard
 from quorate.recipes.held import Body, Keeper
 from quorate.recipes.inspection import Claim, blocked, claims, force_release
@@ -78,8 +78,8 @@ class LockFlows:
         self.timeout: Final = place.seconds(timeout)
         self.reentrant: Final = bool(reentrant)
         self.max_hold: Final = None if max_hold is None else lease_of(max_hold, "max_hold")
-        self.on_suspect: Final = on_suspect
-        self.on_lost: Final = on_lost
+        self.on_suspect: Final = callback_of(on_suspect, "on_suspect")
+        self.on_lost: Final = callback_of(on_lost, "on_lost")
         self.sight: Sight  # is shown the grant of the only one who holds; None also if there are several
         self._held: dict[object, Holding] = {}  # by owner
         self._spare: list[Lane] = []  # sessions for max_hold that are not in use

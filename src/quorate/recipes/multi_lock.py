@@ -15,7 +15,7 @@ from quorate.client.flow import Flow
 from quorate.client.keys import Key
 from quorate.errors import InvalidArgument, LockLost, QuorateError, Rejected
 from quorate.recipes._grant import Sight
-from quorate.recipes.base import Place, TaskCarrier, Teller, ThreadCarrier
+from quorate.recipes.base import Place, TaskCarrier, Teller, ThreadCarrier, callback_of
 from quorate.recipes.guard import TaskGuard, ThreadGuard
 from quorate.recipes.held import Body
 from quorate.recipes.lock import Holding, LockFlows
@@ -78,7 +78,7 @@ class MultiFlows:
         self.place: Final = place
         self.timeout: Final = place.seconds(timeout)
         self._lock = threading.Lock()
-        self._on_lost = on_lost
+        self._on_lost = callback_of(on_lost, "on_lost")
         self._told = False  # since the last acquisition
         self._blocking: LockFlows | None = None  # that was not granted in time
         found: dict[bytes, tuple[Key, LockFlows]] = {}

@@ -15,7 +15,7 @@ from typing import Any, Final, final
 from quorate.client.flow import Flow
 from quorate.client.keys import Key, name_of
 from quorate.errors import Rejected
-from quorate.recipes.base import Place, Teller, lease_of
+from quorate.recipes.base import Place, Teller, callback_of, lease_of
 from quorate.recipes.held import AsyncTakeable, Keeper, Takeable
 from quorate.store.views import RWLOCK_CAPACITY, PermitKind
 
@@ -111,8 +111,8 @@ class RWLockView:
         self._name = name_of(name, place.prefix)
         self._lease = lease_of(lease)
         self._timeout = place.seconds(timeout)
-        self._on_suspect = on_suspect
-        self._on_lost = on_lost
+        self._on_suspect = callback_of(on_suspect, "on_suspect")
+        self._on_lost = callback_of(on_lost, "on_lost")
 
     def _half(self, writes: bool) -> Half:
         return Half(

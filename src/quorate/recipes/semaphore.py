@@ -7,7 +7,7 @@ from typing import Any, final
 
 from quorate.client.keys import Key, name_of
 from quorate.errors import InvalidArgument
-from quorate.recipes.base import Place, TaskCarrier, ThreadCarrier, lease_of, number_of
+from quorate.recipes.base import Place, TaskCarrier, ThreadCarrier, callback_of, lease_of, number_of
 from quorate.recipes.held import Acquiring, AsyncHeld, Held, Keeper, take
 from quorate.store.views import PermitKind
 
@@ -71,8 +71,8 @@ class SemaphoreView:
         self._permits = number_of(permits, "permits of a semaphore")
         self._lease = lease_of(lease)
         self._timeout = place.seconds(timeout)
-        self._on_suspect = on_suspect
-        self._on_lost = on_lost
+        self._on_suspect = callback_of(on_suspect, "on_suspect")
+        self._on_lost = callback_of(on_lost, "on_lost")
 
     @property
     def permits(self) -> int:

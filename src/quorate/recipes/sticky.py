@@ -23,7 +23,7 @@ from quorate.client.keys import Key, name_of
 from quorate.errors import Indeterminate, LockLost, NoQuorum, NotLeader, Overloaded, QuorateError, Rejected
 from quorate.recipes import permits
 from quorate.recipes._seat import Seat
-from quorate.recipes.base import Place, TaskCarrier, Teller, ThreadCarrier, lease_of
+from quorate.recipes.base import Place, TaskCarrier, Teller, ThreadCarrier, callback_of, lease_of
 from quorate.recipes.held import Body
 from quorate.recipes.inspection import blocked
 from quorate.recipes.permits import Grant, Hold
@@ -77,8 +77,8 @@ class StickyFlows:
         self.label: Final = f"the sticky lock {self.shown!r}"
         self.lease: Final = lease_of(lease)
         self.timeout: Final = place.seconds(timeout)
-        self.on_suspect: Final = on_suspect
-        self.on_lost: Final = on_lost
+        self.on_suspect: Final = callback_of(on_suspect, "on_suspect")
+        self.on_lost: Final = callback_of(on_lost, "on_lost")
         self.kept: Kept | None = None  # the newest grant
         self._lock = threading.Lock()
         self._lost: dict[int, Kept] = {}  # of those who are inside still, and were lost and followed by others
