@@ -68,7 +68,7 @@ class User:
             return
         assert isinstance(task.error, (QuorateError, Cancelled, KeyboardInterrupt)), task.error
         if leaving is not None:
-            leaving.abandon()
+            self.flows.drop(leaving)
         else:
             self.flows.undo(self, 0)
 
@@ -262,7 +262,7 @@ class Histories(RuleBasedStateMachine):
         for user in self.users:
             user.settle()
         self.rig.settle()
-        # Sessions that are lost to their clients end in the cluster; those that live are renewed, with what they leaked.
+        # Sessions that are lost to their clients end in the cluster; those that live are renewed, with what they leak.
         self.rig.advance(LEASE + 1)
         self.rig.settle()
         permit = self.permit()

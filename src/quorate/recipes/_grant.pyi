@@ -1,3 +1,4 @@
+from types import TracebackType
 from typing import final
 
 from typing_extensions import disjoint_base
@@ -23,6 +24,15 @@ class Grant:
     @property
     def remaining(self) -> float: ...
     def held(self) -> bool: ...
+
+class Block:
+    def _left(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+    def _abandon(self) -> None: ...
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None, /
+    ) -> None: ...
 
 @disjoint_base
 class Sight:

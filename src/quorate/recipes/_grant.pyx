@@ -1,6 +1,7 @@
 # distutils: language = c++
 # distutils: sources = csrc/buffer.c
-"""What a holder has, and the look at it that costs less than 0.1 µs.
+"""What a holder has, and the parts of a handle that have to be compiled: the look at it that costs less than 0.1 µs, and the end
+of a block.
 
 A grant is held as long as nobody has said that it is over, and its session is certainly alive by the local clock. A holder looks
 at that before each thing that it does, so that the look is compiled: no round, no lock, no system call.
@@ -73,6 +74,29 @@ cdef class Grant:
     def __repr__(self):
         state = f"held for {self.remaining:.1f} s at least" if self.certain() else self.over or "not held"
         return f"<Grant of {self.name!r}, token {self.token}, {state}>"
+
+
+cdef class Block:
+    """The end of a ``with`` block, which Ctrl-C cannot keep from giving up what is held.
+
+    Python looks for signals when it enters a function, so that an ``__exit__`` in Python may be left before its first line. This
+    one is not left, and whatever comes out of :meth:`_left` with something held still, that is given up in the background.
+    """
+
+    def _left(self, kind, value, trace):
+        """The block is left: gives up what is held, and raises what is to come out of the block in place of what did."""
+        raise NotImplementedError
+
+    def _abandon(self):
+        """Gives up in the background what is held still. Never blocks."""
+        raise NotImplementedError
+
+    def __exit__(self, kind, value, trace):
+        try:
+            self._left(kind, value, trace)
+        except BaseException:
+            self._abandon()
+            raise
 
 
 cdef class Sight:

@@ -13,6 +13,7 @@ from typing import Any, Protocol, TypeVar
 
 from quorate.client.flow import Flow
 from quorate.errors import LockLost, QuorateError
+from quorate.recipes._grant import Block
 from quorate.recipes.base import TaskCarrier, Teller, ThreadCarrier
 from quorate.recipes.held import Body
 
@@ -28,9 +29,6 @@ class Left(Protocol):
     @property
     def body(self) -> Body | None:
         """The block in which its owner is, in asyncio."""
-
-    def abandon(self) -> None:
-        """Gives it up in the background. Never blocks and never raises."""
 
     def enter(self, body: Body) -> None:
         """Its owner is in this block, which is told of a loss."""
@@ -65,13 +63,16 @@ class Guarded(Protocol[T]):
         """An acquisition was interrupted: as it was before, ``depth`` times held."""
 
     def leave(self, owner: object) -> T | None:
-        """Takes from the table what this one has to give up; None if it holds it once more. Raises Rejected."""
+        """What this one has to give up now; None if it holds it once more. Raises Rejected."""
 
     def release(self, holding: T, timeout: float | None) -> Flow[None]:
-        """Gives it up."""
+        """Gives it up, and takes it from the table."""
+
+    def drop(self, holding: T) -> None:
+        """Takes it from the table and gives it up in the background. Never blocks and never raises."""
 
 
-class ThreadGuard:
+class ThreadGuard(Block):
     """The face for threads."""
 
     def __init__(self, flows: Guarded[Any], carrier: ThreadCarrier) -> None:
@@ -109,27 +110,30 @@ class ThreadGuard:
         except LockLost:
             raise
         except BaseException:
-            holding.abandon()
+            self._flows.drop(holding)
             raise
 
-    def _abandon(self) -> None:
-        """Gives up whatever the asking thread holds, in the background. For callers that were interrupted."""
-        self._flows.undo(self._owner(), 0)
-
     def __enter__(self: ThreadSelf) -> ThreadSelf:
-        if not self.acquire():
-            raise self._carrier.run(self._flows.blocked())
-        return self
+        owner = self._owner()
+        depth = self._flows.depth(owner)
+        try:
+            if not self.acquire():
+                raise self._carrier.run(self._flows.blocked())
+            return self
+        except BaseException:
+            self._flows.undo(owner, depth)  # Ctrl-C behind the acquisition
+            raise
 
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def _left(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
         try:
             self.release()
         except QuorateError as error:
             if value is None:
                 raise
             noted(value, error)
+
+    def _abandon(self) -> None:
+        self._flows.undo(self._owner(), 0)
 
 
 class TaskGuard:
@@ -175,7 +179,7 @@ class TaskGuard:
         except LockLost:
             raise
         except BaseException:
-            holding.abandon()
+            self._flows.drop(holding)
             raise
 
     async def _blocked(self) -> QuorateError:

@@ -34,6 +34,9 @@ class Holding(Keeper):
 
     depth = 1
     """How often its owner has acquired it and not released it."""
+    owner: object = None
+    leaving = False
+    """It is being given up."""
     body: Body | None = None
     """The block in which its owner is, in asyncio."""
 
@@ -140,10 +143,11 @@ class LockFlows:
                 holding.lane.limit(self.max_hold)
             with self._lock:
                 if granted:
+                    holding.owner = owner
                     self._held[owner] = holding
                     self._note()
         except BaseException:
-            self._drop(owner, holding)
+            self.drop(holding)
             raise
         if not granted:
             self._give_back(holding)
@@ -188,39 +192,42 @@ class LockFlows:
             if depth:
                 holding.depth = depth
                 return
-        self._drop(owner, holding)
+        self.drop(holding)
 
-    def _drop(self, owner: object, holding: Holding) -> None:
+    def _forget(self, holding: Holding) -> None:
         with self._lock:
-            if self._held.get(owner) is holding:
-                del self._held[owner]
+            if self._held.get(holding.owner) is holding:
+                del self._held[holding.owner]
                 self._note()
+
+    def drop(self, holding: Holding) -> None:
+        """Takes it from the table and gives it up in the background, however far it came."""
+        self._forget(holding)
         holding.abandon()
         self._give_back(holding)
 
     # Releasing
 
     def leave(self, owner: object) -> Holding | None:
-        """Takes from the table what this one has to give up; None if it holds it once more. Raises Rejected."""
+        """What this one has to give up now; None if it holds it once more. Raises Rejected."""
         with self._lock:
             holding = self._held.get(owner)
             if holding is None and len(self._held) == 1:
-                (owner,) = self._held
-                holding = self._held[owner]
-            if holding is None:
+                (holding,) = self._held.values()
+            if holding is None or holding.leaving:
                 raise Rejected(f"{self.label} is not held by the one who releases it")
             if holding.depth > 1:
                 holding.depth -= 1
                 return None
-            del self._held[owner]
-            self._note()
-        return holding
+            holding.leaving = True
+            return holding
 
     def release(self, holding: Holding, timeout: float | None) -> Flow[None]:
-        """Gives it up."""
+        """Gives it up, and takes it from the table."""
         try:
             yield from holding.release(timeout)
         finally:
+            self._forget(holding)
             self._give_back(holding)
 
     def blocked(self) -> Flow[QuorateError]:

@@ -38,11 +38,6 @@ class Several:
         """The block in which their owner is, in asyncio."""
         return self.holdings[0].body
 
-    def abandon(self) -> None:
-        """Gives all of them up in the background."""
-        for each in reversed(self.holdings):
-            each.abandon()
-
     def enter(self, body: Body) -> None:
         """Their owner is in this block, which is told of the first loss."""
         for each in self.holdings:
@@ -150,7 +145,7 @@ class MultiFlows:
         return flows.blocked()
 
     def leave(self, owner: object) -> Several | None:
-        """Takes from the tables what this one has to give up; None if it holds all once more. Raises Rejected."""
+        """What this one has to give up now; None if it holds all once more. Raises Rejected."""
         if self.of(owner) is None:
             raise Rejected(f"{self.label} are not held by the one who releases them")
         left = [flows.leave(owner) for _, flows in self.locks]
@@ -169,6 +164,13 @@ class MultiFlows:
                     lost = lost or error
         if lost is not None:
             raise lost
+
+    def drop(self, holding: Several) -> None:
+        """Takes them from the tables and gives them up in the background."""
+        given = {each.name: each for each in holding.holdings}
+        for _, flows in reversed(self.locks):
+            if flows.name in given:
+                flows.drop(given[flows.name])
 
     def __repr__(self) -> str:
         held = sum(flows.sight.held for _, flows in self.locks)
