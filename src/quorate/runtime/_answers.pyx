@@ -32,10 +32,11 @@ from quorate.raft._types cimport (
     entry,
 )
 from quorate.runtime._answers cimport *
+from quorate.runtime._changes cimport changes_placed
 from quorate.runtime._clients cimport clients_take, clients_take_urgent
 from quorate.runtime._lane_structs cimport REQUEST_LANE_OPEN, LaneDriver, Lanes
 from quorate.runtime._lanes cimport lanes_run, lanes_stopped, lanes_take
-from quorate.runtime._members cimport members_placed, members_stopped
+from quorate.runtime._members cimport members_stopped
 from quorate.runtime._questions cimport QUESTION_READ, question_read, question_taken, questions_applied, questions_stopped
 from quorate.runtime._requests cimport loop_answer, outcome_of, request_frees
 from quorate.runtime._sessions cimport (
@@ -329,7 +330,7 @@ cdef int proposals_placed(Loop *it, Update *update) except -1 nogil:
     cdef uint8_t status
     for i in range(update.proposals.size()):
         status = update.proposals[i].status
-        if sessions_placed(it, update.proposals[i].id, status) or members_placed(it, update, i):
+        if sessions_placed(it, update.proposals[i].id, status) or changes_placed(it, update, i):
             continue
         if status == ACCEPTED:
             batch_placed(it, update.proposals[i].id, update.proposals[i].index, update.proposals[i].term)

@@ -10,7 +10,7 @@ Knows nothing of numbers and marks (_lane_line.pyx), and of who sends: it says w
 """
 
 from libc.stddef cimport size_t
-from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from quorate.raft._types cimport buffer, buffer_new, buffer_release, buffer_retain
@@ -27,8 +27,6 @@ cdef extern from "command.h" nogil:
         OPERATION_SESSION_OPEN
         OPERATION_SESSION_END
         END_GOODBYE
-    void store_le16(void *at, uint16_t x)
-    void store_le32(void *at, uint32_t x)
 
 cdef extern from "<sys/random.h>" nogil:
     int getentropy(void *into, size_t size)

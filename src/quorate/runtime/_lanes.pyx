@@ -24,10 +24,6 @@ from quorate.runtime._lanes cimport *
 from quorate.runtime._requests cimport request_answer
 from quorate.runtime._structs cimport *
 
-
-cdef extern from "base.h" nogil:
-    void store_le16(void *at, uint16_t x)
-
 cdef enum:
     RENEWALS_MAX = 8192       # sessions in one request
     SPARE_MAX = 8192

@@ -66,6 +66,7 @@ from quorate.runtime._questions cimport (
     questions_go_on,
     questions_tick,
 )
+from quorate.runtime._roster cimport roster_stepped
 from quorate.runtime._sessions cimport *
 from quorate.runtime._snapshots cimport (
     snapshots_applied,
@@ -159,7 +160,7 @@ cdef int step(Loop *it, Event *event) except -1 nogil:
         reads_answered(it, &update)
     if update.role != it.role or update.leader != it.leader or update.term != it.term:
         office_changed(it, &update)
-    return members_stepped(it, &update)
+    return roster_stepped(it, &update)
 
 
 cdef int send_all(Loop *it, vector[Message] *messages) except -1 nogil:

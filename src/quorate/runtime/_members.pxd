@@ -1,21 +1,15 @@
-# Membership in a running node: who the others are, and questions that change it; see _members.pyx.
+# Questions about members, and the way of each to the leader; see _members.pyx.
 
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint64_t
 
-from quorate.raft._types cimport Update
 from quorate.runtime._structs cimport Loop, Request, step_function
 
-# Before the thread starts, and after each step: the peers are those of the configuration in force.
-cdef int members_follow(Loop *it) except -1 nogil
-cdef int members_stepped(Loop *it, const Update *update) except -1 nogil
 # A request of one of the three kinds, counted as pending.
 cdef int members_take(Loop *it, Request *request, step_function step) except -1 nogil
 # A frame of another member: 1 if it was understood.
 cdef int members_frame(
     Loop *it, uint64_t peer, uint8_t kind, const uint8_t *at, size_t length, step_function step
 ) except -1 nogil
-# What the core says of a change or a transfer; 1 if the proposal was one of these.
-cdef int members_placed(Loop *it, const Update *update, size_t which) except -1 nogil
 # Once a turn.
 cdef int members_tick(Loop *it, uint64_t now, step_function step) except -1 nogil
 cdef uint64_t members_deadline(Loop *it) noexcept nogil

@@ -40,10 +40,10 @@ from quorate.runtime._lane cimport lane_error, lane_open
 from quorate.runtime._lane_structs cimport Lanes
 from quorate.runtime._lanes cimport lanes_free, lanes_new
 from quorate.runtime._loop cimport *
-from quorate.runtime._members cimport members_follow
 from quorate.runtime._notices cimport Notices, notices_free, notices_new, notices_wait
 from quorate.runtime._peers cimport INCOMING_MAX, peers_close
 from quorate.runtime._requests cimport Pending, ask, door_of
+from quorate.runtime._roster cimport roster_follow
 from quorate.runtime._sessions cimport PROCESSES_MAX
 from quorate.runtime._snapshots cimport snapshots_open, snapshots_status
 from quorate.runtime._structs cimport *
@@ -247,7 +247,7 @@ cdef class Running:
         for other, place in places.items():
             loop.members.given[other] = place
         loop.peers.connections.resize(4 * MEMBERS_MAX + INCOMING_MAX + 8)
-        members_follow(loop)
+        roster_follow(loop)
         # Last, when nothing can fail any more: until here they are the caller's.
         loop.disk_fd, loop.disk_write_fd = notify
         loop.peers.listener = listener

@@ -1,5 +1,6 @@
 /* What a node knows of the cluster's members beside the configuration in the log: addresses to try, and questions about
- * members on their way. No behaviour; the functions are in _members.pyx. Knows nothing of Python.
+ * members on their way. No behaviour; the functions are in _roster.pyx, _changes.pyx and
+ * _members.pyx. Knows nothing of Python.
  *
  * Everything belongs to the loop's thread, unless the field says otherwise. */
 #ifndef QUORATE_RUNTIME_MEMBERS_HPP
