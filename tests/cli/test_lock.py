@@ -105,7 +105,7 @@ def test_one_waits_for_the_other(cluster: ProcessCluster, client: quorate.Client
         run(cluster.url, "lock", "one", "--timeout", "0.1", "-E", "9", "--", "true", code=9)
         waiting = Command("lock", "one", "--json", "-w", str(PATIENCE), "--", "true", cwd=tmp_path, **environment)
         second = stack.enter_context(waiting)
-        told = f"{os.uname().nodename} {first.process.pid} quorate, since "
+        told = f"{os.uname().nodename} {first.process.pid} quorate since "
         assert second.event("waiting")["holder"].startswith(told)
         found = looked(cluster.url, "lock", "one")
         assert (len(found["holders"]), len(found["waiters"])) == (1, 1)
@@ -184,6 +184,7 @@ def test_an_elected_command_has_an_office(cluster: ProcessCluster, client: quora
         (("lock", "", "--", "true"), "1 to 512 bytes"),
         (("lock", "x", "--lease", "0", "--", "true"), "above 0"),
         (("lock", "x", "--grace", "6", "--", "true"), "half of the lease"),
+        (("lock", "x", "--timeout", "-1", "--", "true"), "at least 0"),
         (("lock", "x", "--force-release", "why", "--", "true"), "COMMAND"),
     ],
 )

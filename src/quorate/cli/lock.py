@@ -25,7 +25,7 @@ from quorate.cli._client import document, opened, readable
 from quorate.cli._holding import EX_TEMPFAIL, EX_UNAVAILABLE, Bell, run_held
 from quorate.cli._keeper import Keeper
 from quorate.cli._show import console, print_json, table, visible
-from quorate.client.flow import run
+from quorate.client.flow import run, seconds
 from quorate.client.keys import name_of
 from quorate.client.urls import VARIABLE
 from quorate.errors import ConfigError, InvalidArgument, LimitExceeded, NotHappened, QuorateError, Rejected, SessionLost
@@ -66,7 +66,7 @@ def hold_options(function: F) -> F:
         ),
         click.option("-n", "--nb", "--nonblock", "nonblock", is_flag=True, help="Fail at once if another has it."),
         click.option(
-            "-w", "--wait", "--timeout", "timeout", type=click.FloatRange(0.0, FOREVER), metavar="SECONDS",
+            "-w", "--wait", "--timeout", "timeout", type=float, metavar="SECONDS",
             help="Fail if it is not had after so long.  [default: wait]",
         ),
         click.option(
@@ -78,7 +78,7 @@ def hold_options(function: F) -> F:
             help="How long others wait at most when this host is gone.",
         ),
         click.option(
-            "--grace", type=click.FloatRange(0.0), metavar="SECONDS",
+            "--grace", type=float, metavar="SECONDS",
             help="Between TERM and KILL when it is lost; at most half of the lease.  [default: a fifth of the lease]",
         ),
         click.option("--json", "as_json", is_flag=True, help="Tell what happens as JSON, on standard error."),
@@ -119,12 +119,12 @@ class Teller:
         elif event == "stopped":
             click.echo(f"quorate: stopped; {self.what} is kept for {fields['lease']:g} s at most", err=True)
         elif event == "waiting" and self.is_terminal:
-            holder = f"{fields['holder']} has it" if fields["holder"] else "nobody has it yet"
-            ahead = f", {fields['ahead']} wait before us" if fields["ahead"] else ""
-            click.echo(f"waiting for {self.what}: {holder}{ahead}", err=True)
+            holder = f", held by {fields['holder']}" if fields["holder"] else ""
+            ahead = f"; {fields['ahead']} more in the queue" if fields["ahead"] else ""
+            click.echo(f"waiting for {self.what}{holder}{ahead}", err=True)
         elif event == "conflict" and self.is_terminal:
-            holder = f": {fields['holder']} has it" if fields["holder"] else ""
-            click.echo(f"quorate: {self.what} was not to be had{holder}", err=True)
+            holder = f"is held by {fields['holder']}" if fields["holder"] else "was not to be had"
+            click.echo(f"quorate: {self.what} {holder}", err=True)
 
 
 class Hold:
@@ -149,12 +149,12 @@ class Hold:
         self.command = command
         self.take = take
         self.url = url
-        self.timeout = 0.0 if nonblock else FOREVER if timeout is None else timeout
+        self.timeout = 0.0 if nonblock else FOREVER if timeout is None else seconds(timeout)
         self.conflict_exit_code = conflict_exit_code
         self.lease = lease
         name_of(name, b"")  # what cannot be right is told before anything is asked
         lease_of(lease)
-        self.grace = lease * GRACE_SHARE if grace is None else grace
+        self.grace = lease * GRACE_SHARE if grace is None else seconds(grace)
         if self.grace > lease * GRACE_SHARE_MAX:
             raise InvalidArgument(
                 f"a grace of {self.grace:g} s is more than half of the lease of {lease:g} s: renewals come every third "
@@ -254,7 +254,7 @@ def _claims(client: Client, name: str) -> list[Claim]:
 
 
 def _first(found: list[Claim]) -> str | None:
-    return f"{_who(found[0])}, since {_when(found[0])}" if found and not found[0].waiting else None
+    return f"{_who(found[0])} since {_when(found[0])}" if found and not found[0].waiting else None
 
 
 def _who(claim: Claim) -> str:
