@@ -150,6 +150,18 @@ def test_a_cluster_that_is_gone_ends_the_command_before_the_lease(cluster: Proce
             cluster.resume("a")
 
 
+def test_a_command_that_ends_after_the_loss_does_not_count_as_done(
+    cluster: ProcessCluster, client: quorate.Client, tmp_path: Path
+) -> None:
+    wait = ("sh", "-c", "echo ready; while ! [ -e go ]; do sleep 0.02; done")
+    with Command("lock", "late", "--json", "--", *wait, cwd=tmp_path, QUORATE_URL=cluster.url) as holder:
+        holder.line("ready")
+        client.lock("late").force_release("at the last moment")  # what is held for half a second is not watched yet
+        (tmp_path / "go").touch()
+        assert "at the last moment" in holder.event("lost")["reason"]
+        assert holder.process.wait(PATIENCE) == 75
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
 def test_the_command_does_not_outlive_its_holder(
     cluster: ProcessCluster, client: quorate.Client, tmp_path: Path, number: int

@@ -113,7 +113,7 @@ class Teller:
         if self.as_json:
             click.echo(json.dumps({"event": event, **fields}, ensure_ascii=False), err=True)
         elif event == "lost":
-            click.echo(f"quorate: {self.what} is lost: {fields['reason']}; the command is ended", err=True)
+            click.echo(f"quorate: {self.what} is lost: {fields['reason']}", err=True)
         elif event == "failed":
             click.echo(f"quorate: {fields['command']}: {fields['reason']}", err=True)
         elif event == "stopped":
@@ -172,8 +172,8 @@ class Hold:
                     if taken is None:
                         return self.conflict_exit_code
                     code = self._run_command(keeper, bell, taken)
-                    self._release(taken, bell)
-                    return code
+                    # What ended well may have gone on for a moment without the lock.
+                    return code if self._release(taken, told=code == EX_TEMPFAIL) else EX_TEMPFAIL
             except (InvalidArgument, LimitExceeded, ConfigError):
                 raise
             except Rejected as error:
@@ -205,16 +205,17 @@ class Hold:
             lease=self.lease, grace=self.grace, tell=self.teller.tell,
         )  # fmt: skip
 
-    def _release(self, taken: Taken, bell: Bell) -> None:
+    def _release(self, taken: Taken, *, told: bool) -> bool:
+        """Whether it was held until now, as far as anybody knows. ``told``: that it was not, was said before."""
         try:
             taken.release()
         except SessionLost as error:
-            if bell.reason is None:  # else it was told
+            if not told:
                 self.teller.tell("lost", reason=str(error))
+            return False
         except QuorateError as error:
-            click.echo(
-                f"quorate: {self.what} is free when its lease is over, for it was not released: {error}", err=True
-            )
+            click.echo(f"quorate: {self.what} was not released, and is free when its lease is over: {error}", err=True)
+        return True
 
     @contextlib.contextmanager
     def _shown(self, client: Client) -> Iterator[None]:
