@@ -243,7 +243,8 @@ class Hold:
     """Watches a grant while it is held, and tells once when it is lost; ``on_suspect`` each time that it is in doubt.
 
     The loss of the session comes natively, at its local deadline and ahead of the cluster. A forced release is noticed
-    by a parked look at the history of the lock, which begins when the grant is half a second old.
+    by a parked look at the history of the lock, which begins when the grant is half a second old; with ``on_wait`` at
+    once, because that is called whenever somebody waits.
     """
 
     def __init__(
@@ -252,11 +253,13 @@ class Hold:
         grant: Grant,
         on_lost: Callable[[str], None],
         on_suspect: Callable[[], None] | None = None,
+        on_wait: Callable[[], None] | None = None,
     ) -> None:
         self._place = place
         self._grant = grant
         self._on_lost = on_lost
         self._on_suspect = on_suspect
+        self._on_wait = on_wait
         self._lock = threading.Lock()
         self._ended = False
         self._suspended = False  # the cluster cannot be reached
@@ -267,7 +270,10 @@ class Hold:
         if grant.lane.state == "lost":  # before somebody listened
             self._lane_says("lost")
             return
-        self._errands.append(backend.attendant.at(grant.since + YOUNG_SECONDS, self._grown))
+        if on_wait is not None:
+            self._grown()
+        else:
+            self._errands.append(backend.attendant.at(grant.since + YOUNG_SECONDS, self._grown))
 
     def end(self) -> None:
         """Watches no more: it is being released. Returns at once."""
@@ -334,8 +340,15 @@ class Hold:
         """Waits for the end of the grant in the cluster."""
         grant, backend = self._grant, self._place.backend
         after = grant.token
+        looked = False
         while not self._ended:
             try:
+                if self._on_wait is not None and not looked:
+                    # Who began to wait before the grant is not in what follows it.
+                    queue = yield from look(self._place, grant.name, LOOK_SECONDS, 1)
+                    looked = True
+                    if queue is not None and queue.waiters:
+                        self._on_wait()
                 found = yield from backend.events(grant.name, grant.name + b"\0", after, True, LOOK_SECONDS)
                 gone = found.compacted or any(
                     event.kind in (EventKind.REVOKE, EventKind.RELEASE)
@@ -348,7 +361,10 @@ class Hold:
                         self.lost("its session is over")
                     elif standing.state == "revoked":
                         self.lost(_forced(standing))
+                if self._on_wait is not None and any(event.kind is EventKind.WAIT for event in found.events):
+                    self._on_wait()
             except (NotHappened, Indeterminate):
                 yield Pause(RETRY_SECONDS * 5)
                 continue
             after = max(after, found.complete, found.first_available - 1 if found.compacted else 0)
+            looked = looked and not found.compacted

@@ -1,9 +1,9 @@
 """Sticky locks: a lock that stays with its last holder until another asks, so that taking it again costs no round.
 
 In the cluster it is an ordinary lock of capacity 1, which is kept when its holder leaves. Whoever else wants it takes
-a place in the queue; the history of the lock tells of that (EventKind.WAIT) to a flow on the attendant, which recalls
-what is kept. Whether it is taken again or recalled is decided by one atomic state (_seat.pyx), so that once it is
-recalled no retake precedes the waiter.
+a place in the queue; the history of the lock tells of that (EventKind.WAIT) to what watches the grant (permits.Hold),
+and the grant is recalled. Whether it is taken again or recalled is decided by one atomic state (_seat.pyx), so that
+once it is recalled no retake precedes the waiter.
 
 A handle may be shared by threads or tasks: who comes while another one is inside takes a place of its own in the queue,
 and is one of those who ask.
@@ -18,23 +18,19 @@ from threading import get_ident
 from types import TracebackType
 from typing import Any, Final, final
 
-from quorate.client.flow import Flow, Pause
+from quorate.client.flow import Flow
 from quorate.client.keys import Key, name_of
-from quorate.errors import Indeterminate, LockLost, NoQuorum, NotLeader, Overloaded, QuorateError, Rejected
+from quorate.errors import LockLost, QuorateError, Rejected
 from quorate.recipes import permits
 from quorate.recipes._seat import Seat
 from quorate.recipes.base import Place, TaskCarrier, Teller, ThreadCarrier, callback_of, lease_of
 from quorate.recipes.held import Body
 from quorate.recipes.inspection import blocked
 from quorate.recipes.permits import Grant, Hold
-from quorate.store.views import EventKind, PermitKind
+from quorate.store.views import PermitKind
 
 __all__ = ["AsyncStickyLock", "StickyFlows", "StickyLock"]
 
-LOOK_SECONDS: Final = 30.0
-"""How long one look at the history of the lock stays open."""
-PAUSE_SECONDS: Final = 0.05
-"""How long the attendant pauses when there is nobody to ask."""
 HAND_OVER_SECONDS: Final = 10.0
 """How long it waits to hear that a lock was handed over; it is given up all the same."""
 
@@ -127,8 +123,8 @@ class StickyFlows:
             inside = before is not None and (before.seat.taken or before.bereft)
             if before is not None and inside and before.seat.owner != kept.seat.owner:
                 self._lost[before.seat.owner] = before
-        kept.hold = Hold(self.place, kept.grant, lost, suspect if self.on_suspect is not None else None)
-        self.place.backend.attendant.start(self._attend(kept))
+        suspects = suspect if self.on_suspect is not None else None
+        kept.hold = Hold(self.place, kept.grant, lost, suspects, lambda: self._recall(kept))
 
     def _tell_body(self, kept: Kept, why: str) -> None:
         """In the event loop, or where there is none."""
@@ -137,35 +133,16 @@ class StickyFlows:
 
     # Being recalled
 
-    def _attend(self, kept: Kept) -> Flow[None]:
-        """Recalls it when somebody waits, and hands it over if nobody is inside; who is inside does that on leaving."""
-        backend, grant = self.place.backend, kept.grant
-        after = grant.token
-        looked = False
-        while grant.over is None and grant.lane.state == "open":
-            try:
-                if not looked:
-                    # Who began to wait before the grant is not in what follows it.
-                    standing = yield from permits.look(self.place, self.name, LOOK_SECONDS, 1)
-                    if standing is not None and standing.waiters:
-                        break
-                    looked = True
-                found = yield from backend.events(self.name, self.name + b"\0", after, True, LOOK_SECONDS)
-                if any(event.kind is EventKind.WAIT for event in found.events):
-                    break
-                after = found.complete
-                if found.compacted:
-                    after = yield from backend.barrier(LOOK_SECONDS)
-                    looked = False
-            except (NotLeader, NoQuorum, Overloaded, Indeterminate):
-                yield Pause(PAUSE_SECONDS)
-            except QuorateError:
-                return  # the client is closed, or the node has stopped: the session goes with it
+    def _recall(self, kept: Kept) -> None:
+        """Somebody waits. If nobody is inside it is handed over; who is inside does that on leaving."""
         if kept.seat.recall():
-            try:
-                yield from self.hand_over(kept, HAND_OVER_SECONDS)
-            except QuorateError:
-                pass  # it is lost, or given up in the background
+            self.place.backend.attendant.start(self._send_on(kept))
+
+    def _send_on(self, kept: Kept) -> Flow[None]:
+        try:
+            yield from self.hand_over(kept, HAND_OVER_SECONDS)
+        except QuorateError:
+            pass  # it is lost, or given up in the background
 
     def hand_over(self, kept: Kept, timeout: float) -> Flow[None]:
         """Releases what is not taken any more. Raises LockLost if it was lost."""
