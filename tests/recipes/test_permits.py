@@ -113,7 +113,7 @@ def test_what_ends_a_wait_withdraws_it(locks: Locks) -> None:
 
 def test_another_kind_under_the_same_name_is_refused(locks: Locks) -> None:
     locks.taken()
-    with pytest.raises(Rejected, match="kind"):
+    with pytest.raises(Rejected, match="in use as a lock"):
         locks.take(kind=PermitKind.SEMAPHORE, capacity=2)
 
 
