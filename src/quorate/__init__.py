@@ -47,11 +47,14 @@ if TYPE_CHECKING:
     from quorate.recipes.counter import Counter
     from quorate.recipes.double_barrier import DoubleBarrier
     from quorate.recipes.election import Election, Leader, Observation, Term
+    from quorate.recipes.group import Group, GroupWatch, Membership
     from quorate.recipes.held import Takeable
     from quorate.recipes.inspection import Claim
     from quorate.recipes.lock import Lock
     from quorate.recipes.multi_lock import MultiLock
     from quorate.recipes.queue import Item, Queue
+    from quorate.recipes.ring import LiveRing
+    from quorate.recipes.roster import Change, GroupMember
     from quorate.recipes.rwlock import RWLock
     from quorate.recipes.semaphore import Permits, Semaphore
     from quorate.recipes.sticky import StickyLock
@@ -60,6 +63,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Barrier",
+    "Change",
     "Claim",
     "Client",
     "Compacted",
@@ -72,6 +76,9 @@ __all__ = [
     "EmptyRing",
     "Event",
     "EventKind",
+    "Group",
+    "GroupMember",
+    "GroupWatch",
     "Indeterminate",
     "InvalidArgument",
     "InvariantBroken",
@@ -79,9 +86,11 @@ __all__ = [
     "KeyValue",
     "Leader",
     "LimitExceeded",
+    "LiveRing",
     "Lock",
     "LockLost",
     "Member",
+    "Membership",
     "MultiLock",
     "NoQuorum",
     "Node",
@@ -115,6 +124,12 @@ __all__ = [
 ]
 
 _LATER: Final = {
+    "LiveRing": "recipes.ring",
+    "Change": "recipes.roster",
+    "GroupMember": "recipes.roster",
+    "Membership": "recipes.group",
+    "GroupWatch": "recipes.group",
+    "Group": "recipes.group",
     "Item": "recipes.queue",
     "Queue": "recipes.queue",
     "DistributedLock": "api.distributed_lock",

@@ -10,11 +10,15 @@ from quorate.recipes.election import AsyncElection as Election
 from quorate.recipes.election import AsyncObservation as Observation
 from quorate.recipes.election import AsyncTerm as Term
 from quorate.recipes.election import Leader
+from quorate.recipes.group import AsyncGroup as Group
+from quorate.recipes.group import AsyncGroupWatch as GroupWatch
+from quorate.recipes.group import AsyncMembership as Membership
 from quorate.recipes.held import AsyncTakeable as Takeable
 from quorate.recipes.lock import AsyncLock as Lock
 from quorate.recipes.multi_lock import AsyncMultiLock as MultiLock
 from quorate.recipes.queue import AsyncItem as Item
 from quorate.recipes.queue import AsyncQueue as Queue
+from quorate.recipes.ring import AsyncLiveRing as LiveRing
 from quorate.recipes.rwlock import AsyncRWLock as RWLock
 from quorate.recipes.semaphore import AsyncPermits as Permits
 from quorate.recipes.semaphore import AsyncSemaphore as Semaphore
@@ -27,9 +31,13 @@ __all__ = [
     "DistributedLock",
     "DoubleBarrier",
     "Election",
+    "Group",
+    "GroupWatch",
     "Item",
     "Leader",
+    "LiveRing",
     "Lock",
+    "Membership",
     "MultiLock",
     "Node",
     "Observation",

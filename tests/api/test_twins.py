@@ -11,9 +11,9 @@ import quorate
 import quorate.aio
 
 NAMES = (
-    "Barrier", "Client", "Counter", "DistributedLock", "DoubleBarrier", "Election", "Item", "Lock", "MultiLock",
-    "Node", "Observation", "Permits", "Queue", "RWLock", "Semaphore", "Session", "StickyLock", "Takeable", "Term",
-    "Transaction", "Watch",
+    "Barrier", "Client", "Counter", "DistributedLock", "DoubleBarrier", "Election", "Group", "GroupWatch", "Item",
+    "LiveRing", "Lock", "Membership", "MultiLock", "Node", "Observation", "Permits", "Queue", "RWLock",
+    "Semaphore", "Session", "StickyLock", "Takeable", "Term", "Transaction", "Watch",
 )  # fmt: skip
 
 

@@ -30,9 +30,12 @@ if TYPE_CHECKING:  # each is imported by the method that makes it: few programs 
     from quorate.recipes.counter import AsyncCounter
     from quorate.recipes.double_barrier import AsyncDoubleBarrier
     from quorate.recipes.election import AsyncElection
+    from quorate.recipes.group import AsyncGroup
     from quorate.recipes.lock import AsyncLock
     from quorate.recipes.multi_lock import AsyncMultiLock
+    from quorate.recipes.opening import Opening
     from quorate.recipes.queue import AsyncQueue
+    from quorate.recipes.ring import AsyncLiveRing
     from quorate.recipes.rwlock import AsyncRWLock
     from quorate.recipes.semaphore import AsyncSemaphore
     from quorate.recipes.sticky import AsyncStickyLock
@@ -404,6 +407,22 @@ class Client:
         from quorate.recipes.counter import AsyncCounter
 
         return AsyncCounter(self._core, self._carrier, name)
+
+    def ring(
+        self, name: Key, *, vnodes: int = 160, seed: int = 0, timeout: float | None = None
+    ) -> Opening[AsyncLiveRing]:
+        """The consistent-hash ring of a group's members, which follows them: ``await`` it, or enter it with ``async
+        with``. See :class:`quorate.LiveRing`."""
+        from quorate.recipes.opening import Opening
+        from quorate.recipes.ring import opened
+
+        return Opening(lambda: opened(self._core, self._carrier, name, vnodes, seed, timeout))
+
+    def group(self, name: Key) -> AsyncGroup:
+        """Members with data, each there as long as its process lives: see :class:`quorate.Group`."""
+        from quorate.recipes.group import AsyncGroup
+
+        return AsyncGroup(self._core, self._carrier, name)
 
     def queue(self, name: Key, *, lease: float = 10.0) -> AsyncQueue:
         """Items to be worked on, first in first out: see :class:`quorate.Queue`."""

@@ -21,9 +21,11 @@ if TYPE_CHECKING:  # each is imported by the method that makes it: few programs 
     from quorate.recipes.counter import Counter
     from quorate.recipes.double_barrier import DoubleBarrier
     from quorate.recipes.election import Election
+    from quorate.recipes.group import Group
     from quorate.recipes.lock import Lock
     from quorate.recipes.multi_lock import MultiLock
     from quorate.recipes.queue import Queue
+    from quorate.recipes.ring import LiveRing
     from quorate.recipes.rwlock import RWLock
     from quorate.recipes.semaphore import Semaphore
     from quorate.recipes.sticky import StickyLock
@@ -348,6 +350,22 @@ class Client:
         from quorate.recipes.counter import Counter
 
         return Counter(self._core, self._carrier, name)
+
+    def ring(self, name: Key, *, vnodes: int = 160, seed: int = 0, timeout: float | None = None) -> LiveRing:
+        """The consistent-hash ring of a group's members, which follows them: see :class:`LiveRing`.
+
+        ``vnodes`` points a member of weight 1, and ``seed`` of the hashes, have to be the same for all who use the ring
+        of a group: Rejected if they are not. ``timeout`` is for reading the members at the beginning.
+        """
+        from quorate.recipes.ring import LiveRing
+
+        return LiveRing(self._core, self._carrier, name, vnodes, seed, timeout)
+
+    def group(self, name: Key) -> Group:
+        """Members with data, each there as long as its process lives: see :class:`Group`."""
+        from quorate.recipes.group import Group
+
+        return Group(self._core, self._carrier, name)
 
     def queue(self, name: Key, *, lease: float = 10.0) -> Queue:
         """Items to be worked on, first in first out: see :class:`Queue`. ``lease``: seconds after which what a consumer
