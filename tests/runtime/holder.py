@@ -11,7 +11,7 @@ import struct
 import sys
 
 from quorate.client._remote import Remote
-from quorate.runtime._sessions import own_birth
+from quorate.runtime._processes import own_birth
 from quorate.store import commands
 from quorate.store.views import Result
 

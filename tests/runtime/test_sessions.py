@@ -23,8 +23,8 @@ from quorate.errors import (
     QuorateError,
     RequestTimeout,
 )
+from quorate.runtime._processes import own_birth
 from quorate.runtime._requests import Pending
-from quorate.runtime._sessions import own_birth
 from quorate.runtime.node import NativeNode
 from quorate.storage import Faults
 from quorate.store import commands

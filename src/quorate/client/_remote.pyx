@@ -75,7 +75,7 @@ from quorate.errors import (
     RequestTimeout,
 )
 from quorate.runtime.addresses import parse_address
-from quorate.runtime._sessions import own_birth
+from quorate.runtime._processes import own_birth
 
 
 cdef extern from "<unistd.h>" nogil:

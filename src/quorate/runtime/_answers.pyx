@@ -37,10 +37,10 @@ from quorate.runtime._clients cimport clients_take, clients_take_urgent
 from quorate.runtime._lane_structs cimport REQUEST_LANE_OPEN, LaneDriver, Lanes
 from quorate.runtime._lanes cimport lanes_run, lanes_stopped, lanes_take
 from quorate.runtime._members cimport members_stopped
+from quorate.runtime._processes cimport bind_session
 from quorate.runtime._questions cimport QUESTION_READ, question_read, question_taken, questions_applied, questions_stopped
 from quorate.runtime._requests cimport loop_answer, outcome_of, request_frees
 from quorate.runtime._sessions cimport (
-    bind_session,
     sessions_applied,
     sessions_ask,
     sessions_confirmed,

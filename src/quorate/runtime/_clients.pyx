@@ -29,7 +29,7 @@ from quorate.runtime._completions cimport request_release
 from quorate.runtime._news cimport make_news
 from quorate.runtime._peers cimport connection_room, peers_hand_over
 from quorate.runtime._requests cimport request_answer, request_frees
-from quorate.runtime._sessions cimport leave_process, watch_process
+from quorate.runtime._processes cimport leave_process, watch_process
 from quorate.runtime._structs cimport *
 from quorate.runtime._wire cimport KIND_ANSWER, KIND_ASK, KIND_NEWS, KIND_REFUSAL, KIND_WELCOME
 from quorate.store._csrc cimport COMMAND_VERSION, command, command_decode, view

@@ -59,6 +59,7 @@ from quorate.runtime._notices cimport (
     notice,
 )
 from quorate.runtime._peers cimport *
+from quorate.runtime._processes cimport process_ended
 from quorate.runtime._questions cimport (
     questions_busy,
     questions_clear,
@@ -67,6 +68,7 @@ from quorate.runtime._questions cimport (
     questions_tick,
 )
 from quorate.runtime._roster cimport roster_stepped
+from quorate.runtime._session_structs cimport TOKEN_PROCESS
 from quorate.runtime._sessions cimport *
 from quorate.runtime._snapshots cimport (
     snapshots_applied,
@@ -361,7 +363,7 @@ cdef int turn(Loop *it) except -1 nogil:
         elif events[i].token == TOKEN_LISTENER:
             peers_accept(&it.peers, clock_microseconds())
         elif <uint32_t>events[i].token == TOKEN_PROCESS:
-            sessions_process(it, events[i].token)
+            process_ended(it, events[i].token)
         elif clients_token(events[i].token):
             clients_ready(it, events[i].token, events[i].ready)
         else:

@@ -44,7 +44,7 @@ from quorate.runtime._notices cimport Notices, notices_free, notices_new, notice
 from quorate.runtime._peers cimport INCOMING_MAX, peers_close
 from quorate.runtime._requests cimport Pending, ask, door_of
 from quorate.runtime._roster cimport roster_follow
-from quorate.runtime._sessions cimport PROCESSES_MAX
+from quorate.runtime._session_structs cimport PROCESSES_MAX
 from quorate.runtime._snapshots cimport snapshots_open, snapshots_status
 from quorate.runtime._structs cimport *
 from quorate.storage._log cimport Log

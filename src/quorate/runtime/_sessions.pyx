@@ -1,6 +1,6 @@
 # distutils: language = c++
-# distutils: sources = csrc/buffer.c csrc/poller.c csrc/process.c csrc/xxh3.c csrc/frame.c csrc/crc32c.c csrc/net.c
-"""The server side of sessions: who renews, who is too late, and whose process is gone.
+# distutils: sources = csrc/buffer.c csrc/poller.c
+"""The server side of sessions: who renews, and who is too late.
 
 The leader measures time, the log decides: an expiry is a proposal like any other, and until it is applied nothing is lost.
 Renewals are not logged. One is acknowledged only after a quorum round that began after it arrived (FACTS §7.4: so a leader
@@ -12,7 +12,7 @@ A new leader judges nothing before it has applied the first entry of its own ter
 happened, and every session gets its full time. After a pause of the loop renewals that lie in sockets and mailboxes come
 first, and so do those that the others send once they see this node answer.
 
-Knows nothing of how clients keep their own deadlines, and nothing of what sessions hold.
+Knows nothing of how clients keep their own deadlines, of how a process is watched (_processes.pyx), and of what sessions hold.
 """
 
 from cython.operator cimport dereference, postincrement
@@ -20,8 +20,6 @@ from libc.stddef cimport size_t
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 from libcpp.map cimport map as ordered_map
-from libcpp.set cimport set as ordered_set
-from libcpp.unordered_map cimport unordered_map
 from libcpp.utility cimport move
 from libcpp.vector cimport vector
 
@@ -41,7 +39,9 @@ from quorate.raft._types cimport (
     entry,
 )
 from quorate.runtime._peers cimport PEERS_QUEUED, peers_frame
+from quorate.runtime._processes cimport bind_session, processes_close, processes_ending, processes_forget, session_gone
 from quorate.runtime._requests cimport loop_answer, outcome_of
+from quorate.runtime._session_structs cimport *
 from quorate.runtime._sessions cimport *
 from quorate.runtime._structs cimport *
 from quorate.runtime._wire cimport KIND_RENEW, KIND_RENEWED
@@ -59,28 +59,14 @@ from quorate.store._deadlines cimport (
     deadlines_retry,
     deadlines_take,
 )
-from quorate.store._state cimport SessionChange, StoreState, session_of
-
-cdef extern from "process.h" nogil:
-    uint64_t process_birth(uint32_t number)
-    int process_nearby(int socket, uint32_t number)
-    int process_watch(uint32_t number, uint64_t birth)
+from quorate.store._state cimport SessionChange, StoreState
 
 cdef extern from "command.h" nogil:
     enum:
         COMMAND_HEAD
 
-cdef extern from "base.h" nogil:
-    uint16_t load_le16(const void *at)
-    void store_le16(void *at, uint16_t x)
-
-cdef extern from "<unistd.h>" nogil:
-    int c_getpid "getpid"()
-
 ctypedef ordered_map[uint64_t, ForwardedRenewals].iterator forwarded_iterator
 ctypedef ordered_map[uint64_t, vector[uint64_t]].iterator expiry_iterator
-ctypedef ordered_set[uint64_t].iterator id_iterator
-ctypedef unordered_map[uint64_t, uint32_t].iterator owner_iterator
 
 cdef enum:
     END_BYTES = 33              # of an encoded SESSION_END
@@ -96,18 +82,7 @@ cdef uint64_t PAUSE = 100000           # a turn that comes or ends so much late:
 cdef uint64_t LONG_PAUSE = 1000000
 cdef uint64_t PAUSES_APART = 2000000   # of shorter ones
 cdef uint64_t SETTLE = 200000          # what comes so soon after a pause was waiting for its end
-cdef uint64_t END_AGAIN = 250000
 cdef uint64_t ANSWER_PATIENCE = 2000000 # for the leader's answer to what was forwarded
-cdef uint64_t FORGET = 60000000        # a process that has ended; longer than any of its requests waits
-
-
-def own_birth():
-    """What tells this process from every other one on this machine; a client says it in its hello. 0: not known here."""
-    return process_birth(<uint32_t>c_getpid())
-
-
-cdef inline Sessions *of(Loop *it) noexcept nogil:
-    return <Sessions *>it.sessions
 
 
 cdef inline Deadlines *deadlines_of(Loop *it) noexcept nogil:
@@ -116,23 +91,20 @@ cdef inline Deadlines *deadlines_of(Loop *it) noexcept nogil:
 
 cdef inline bint judges(Loop *it) noexcept nogil:
     """Whether this node leads, and has applied what earlier leaders decided."""
-    return it.core.role == LEADER and of(it).led_term == it.core.current_term
+    return it.core.role == LEADER and sessions_of(it).led_term == it.core.current_term
 
 
 cdef int sessions_prepare(Loop *it) except -1:
     it.sessions = new Sessions()
-    of(it).deadlines = deadlines_new()
+    sessions_of(it).deadlines = deadlines_new()
     return 0
 
 
 cdef void sessions_clear(Loop *it) noexcept nogil:
-    cdef Sessions *own = of(it)
-    cdef size_t i
+    cdef Sessions *own = sessions_of(it)
     if own == NULL:
         return
-    for i in range(own.processes.size()):
-        if own.processes[i].fd >= 0:
-            net_close(own.processes[i].fd)
+    processes_close(it)
     deadlines_free(<Deadlines *>own.deadlines)
     it.sessions = NULL
     del own
@@ -143,7 +115,7 @@ cdef void sessions_clear(Loop *it) noexcept nogil:
 
 cdef void answer(Loop *it, Renewal *renewal, uint8_t outcome, uint64_t index, buffer *result) noexcept nogil:
     """To an asker of this node. Takes over the result."""
-    of(it).asked -= 1
+    sessions_of(it).asked -= 1
     loop_answer(it, renewal.request, outcome, index, result)
     renewal.request = NULL
 
@@ -189,7 +161,7 @@ cdef int take(Loop *it, Renewal *renewal, const uint8_t *at, size_t count) excep
         renewal.sessions[i] = load_le64(at + 8 * i)
         if judges(it):
             deadlines_renew(deadlines_of(it), renewal.sessions[i], renewal.arrived_ms)
-    of(it).waiting.push_back(move(renewal[0]))
+    sessions_of(it).waiting.push_back(move(renewal[0]))
     return 0
 
 
@@ -201,12 +173,12 @@ cdef int sessions_ask(Loop *it, Request *request) except -1 nogil:
     cdef uint8_t outcome = OUTCOME_PENDING
     if count == 0 or count > RENEW_SESSIONS_MAX or length != 2 + 8 * count:
         outcome = OUTCOME_MALFORMED
-    elif of(it).asked >= ASKED_MAX:
+    elif sessions_of(it).asked >= ASKED_MAX:
         outcome = OUTCOME_OVERLOADED
     if outcome != OUTCOME_PENDING:
         loop_answer(it, request, outcome, 0, NULL)
         return 0
-    of(it).asked += 1
+    sessions_of(it).asked += 1
     renewal.request = request
     return take(it, &renewal, body + 2, count)
 
@@ -222,7 +194,7 @@ cdef int forwarded_in(Loop *it, uint64_t peer, const uint8_t *at, size_t length)
         return 1
     renewal.peer = peer
     renewal.id = load_le64(at)
-    if of(it).waiting.size() >= ASKED_MAX + FRAMES_MAX:
+    if sessions_of(it).waiting.size() >= ASKED_MAX + FRAMES_MAX:
         answer_peer(it, &renewal, OUTCOME_OVERLOADED, NULL)
         return 0
     take(it, &renewal, at + 10, count)
@@ -238,8 +210,8 @@ cdef int forwarded_out(Loop *it, uint64_t peer, const uint8_t *at, size_t length
     cdef uint8_t outcome
     if length < RENEWED_HEAD:
         return 1
-    found = of(it).forwarded.find(load_le64(at))
-    if found == of(it).forwarded.end() or dereference(found).second.leader != peer:
+    found = sessions_of(it).forwarded.find(load_le64(at))
+    if found == sessions_of(it).forwarded.end() or dereference(found).second.leader != peer:
         return 0  # given up meanwhile
     asked = &dereference(found).second
     outcome = at[8]
@@ -254,7 +226,7 @@ cdef int forwarded_out(Loop *it, uint64_t peer, const uint8_t *at, size_t length
         else:
             refuse(it, renewal, outcome)
         place += renewal.sessions.size()
-    of(it).forwarded.erase(found)
+    sessions_of(it).forwarded.erase(found)
     return 0
 
 
@@ -268,7 +240,7 @@ cdef int sessions_frame(Loop *it, uint64_t peer, uint8_t kind, const uint8_t *at
 
 
 cdef int begin_round(Loop *it, step_function step) except -1 nogil:
-    cdef Sessions *own = of(it)
+    cdef Sessions *own = sessions_of(it)
     cdef Event event
     own.round.swap(own.waiting)
     own.round_id = it.next_id
@@ -284,7 +256,7 @@ cdef int begin_round(Loop *it, step_function step) except -1 nogil:
 
 cdef int forward(Loop *it) except -1 nogil:
     """Sends what waits to the leader, several requests in a frame."""
-    cdef Sessions *own = of(it)
+    cdef Sessions *own = sessions_of(it)
     cdef vector[uint8_t] payload
     cdef ForwardedRenewals *made
     cdef size_t begin = 0, end, count, i, j
@@ -332,7 +304,7 @@ cdef int forward(Loop *it) except -1 nogil:
 
 
 cdef int sessions_go(Loop *it, step_function step) except -1 nogil:
-    cdef Sessions *own = of(it)
+    cdef Sessions *own = sessions_of(it)
     if own.waiting.empty():
         return 0
     if it.core.role == LEADER:
@@ -357,7 +329,7 @@ cdef int renewed(Loop *it, Renewal *renewal, const uint8_t *results, uint64_t in
 
 
 cdef int sessions_confirmed(Loop *it, const ReadResult *result) except -1 nogil:
-    cdef Sessions *own = of(it)
+    cdef Sessions *own = sessions_of(it)
     cdef vector[Renewal] round
     cdef vector[uint8_t] results
     cdef Renewal *renewal
@@ -388,7 +360,7 @@ cdef int sessions_confirmed(Loop *it, const ReadResult *result) except -1 nogil:
 
 
 cdef int sessions_lost(Loop *it) except -1 nogil:
-    cdef Sessions *own = of(it)
+    cdef Sessions *own = sessions_of(it)
     cdef forwarded_iterator at = own.forwarded.begin()
     while at != own.forwarded.end():
         refuse_all(it, &dereference(at).second.all, OUTCOME_CONNECTION_LOST)
@@ -397,7 +369,7 @@ cdef int sessions_lost(Loop *it) except -1 nogil:
 
 
 cdef void sessions_stopped(Loop *it) noexcept nogil:
-    cdef Sessions *own = of(it)
+    cdef Sessions *own = sessions_of(it)
     cdef forwarded_iterator at = own.forwarded.begin()
     cdef size_t i
     while at != own.forwarded.end():
@@ -420,7 +392,7 @@ cdef void sessions_stopped(Loop *it) noexcept nogil:
 
 cdef int sessions_office(Loop *it) except -1 nogil:
     """Whoever does not lead judges nothing: a new leader gives everybody full time."""
-    cdef Sessions *own = of(it)
+    cdef Sessions *own = sessions_of(it)
     if own.led_term and (it.core.role != LEADER or own.led_term != it.core.current_term):
         own.led_term = 0
         own.expiries.clear()
@@ -429,20 +401,15 @@ cdef int sessions_office(Loop *it) except -1 nogil:
 
 
 cdef int sessions_applied(Loop *it) except -1 nogil:
-    cdef Sessions *own = of(it)
+    cdef Sessions *own = sessions_of(it)
     cdef StoreState *store = <StoreState *>it.store
     cdef SessionChange *change
-    cdef owner_iterator found
     cdef size_t i
     sessions_office(it)
     for i in range(store.changes.size()):
         change = &store.changes[0][i]
         if change.ttl_ms == 0:
-            found = own.owners.find(change.id)
-            if found != own.owners.end():
-                own.processes[dereference(found).second].sessions.erase(change.id)
-                forget_unused(it, dereference(found).second)
-                own.owners.erase(found)
+            session_gone(it, change.id)
     # Raft §8 for reads holds here too: before its own first entry a leader does not know what is decided.
     if it.core.role == LEADER and own.led_term == 0 and it.applied >= it.core.term_start_index:
         deadlines_lead(deadlines_of(it), store, arrival_ms())
@@ -483,8 +450,21 @@ cdef int propose_ends(Loop *it, Event *event, step_function step) except -1 nogi
     return step(it, event)
 
 
+cdef int end_sessions(Loop *it, step_function step, uint64_t now) except -1 nogil:
+    """Proposes the end of sessions whose process is gone, again and again until it is applied."""
+    cdef Event event
+    cdef vector[uint64_t] sessions
+    cdef size_t i
+    processes_ending(it, now, ENDS_AT_ONCE, &sessions)
+    if sessions.empty():
+        return 0
+    for i in range(sessions.size()):
+        add_end(&event, sessions[i], END_PROCESS_EXIT)
+    return propose_ends(it, &event, step)
+
+
 cdef int expire(Loop *it, step_function step, uint64_t now) except -1 nogil:
-    cdef Sessions *own = of(it)
+    cdef Sessions *own = sessions_of(it)
     cdef uint64_t[ENDS_AT_ONCE] due
     cdef Event event
     cdef uint64_t next
@@ -510,7 +490,7 @@ cdef int expire(Loop *it, step_function step, uint64_t now) except -1 nogil:
 
 
 cdef int sessions_placed(Loop *it, uint64_t id, uint8_t status) except -1 nogil:
-    cdef Sessions *own = of(it)
+    cdef Sessions *own = sessions_of(it)
     cdef expiry_iterator found = own.expiries.find(id)
     cdef size_t i
     if found == own.expiries.end():
@@ -525,7 +505,7 @@ cdef int sessions_placed(Loop *it, uint64_t id, uint8_t status) except -1 nogil:
 
 
 cdef int sessions_judge(Loop *it, step_function step, uint64_t due, uint64_t woke, bint crowded) except -1 nogil:
-    cdef Sessions *own = of(it)
+    cdef Sessions *own = sessions_of(it)
     cdef uint64_t now = clock_microseconds()
     cdef uint64_t late = max(now - woke, woke - due if woke > due else 0)
     # A node that is merely slow must not put off its judgement for ever.
@@ -537,10 +517,10 @@ cdef int sessions_judge(Loop *it, step_function step, uint64_t due, uint64_t wok
         own.crowded_since = 0
     elif own.crowded_since == 0:
         own.crowded_since = now
-    if not own.ending.empty() and now >= own.end_at:
+    if not own.ending.empty():
         end_sessions(it, step, now)
     if own.exited:
-        forget_exited(it, now)
+        processes_forget(it, now)
     while not own.forwarded.empty() and dereference(own.forwarded.begin()).second.expires_at <= now:
         refuse_all(it, &dereference(own.forwarded.begin()).second.all, OUTCOME_CONNECTION_LOST)
         own.forwarded.erase(own.forwarded.begin())
@@ -550,7 +530,7 @@ cdef int sessions_judge(Loop *it, step_function step, uint64_t due, uint64_t wok
 
 
 cdef uint64_t sessions_deadline(Loop *it) noexcept nogil:
-    cdef Sessions *own = of(it)
+    cdef Sessions *own = sessions_of(it)
     cdef uint64_t due = <uint64_t>-1
     cdef uint64_t next
     if judges(it):
@@ -567,189 +547,10 @@ cdef uint64_t sessions_deadline(Loop *it) noexcept nogil:
 
 
 cdef void sessions_figures(Loop *it, Figures *out) noexcept nogil:
-    cdef Sessions *own = of(it)
+    cdef Sessions *own = sessions_of(it)
     out.renewed = own.renewed
     out.renewal_rounds = own.rounds
     out.expired = own.expired
     out.process_exits = own.exits
     out.pauses = own.pauses
     out.processes = own.watched
-
-
-# Processes ---------------------------------------------------------------------------------------------------------------
-
-
-cdef inline uint32_t handle_of(const Process *process, uint32_t place) noexcept nogil:
-    return (process.generation << 12) | (place + 1)
-
-
-cdef Process *process_of(Loop *it, uint32_t handle, uint32_t *place) noexcept nogil:
-    cdef Sessions *own = of(it)
-    place[0] = (handle & 0xFFF) - 1
-    if handle == 0 or place[0] >= own.processes.size():
-        return NULL
-    if not own.processes[place[0]].used or handle_of(&own.processes[place[0]], place[0]) != handle:
-        return NULL
-    return &own.processes[place[0]]
-
-
-cdef void stop_watching(Loop *it, Process *process) noexcept nogil:
-    cdef int fd = process.fd
-    if fd >= 0:
-        poller_remove(it.poll, fd)
-        process.fd = -1
-        net_close(fd)
-
-
-cdef int forget(Loop *it, Process *process) except -1 nogil:
-    stop_watching(it, process)
-    if process.exited:
-        of(it).exited -= 1
-    else:
-        of(it).watched -= 1
-    process.used = process.exited = False
-    process.sessions.clear()
-    return 0
-
-
-cdef int forget_unused(Loop *it, uint32_t place) except -1 nogil:
-    """Who has neither a connection nor a session is nothing to watch."""
-    cdef Process *process = &of(it).processes[place]
-    if process.used and not process.exited and process.connections == 0 and process.sessions.empty():
-        return forget(it, process)
-    return 0
-
-
-cdef int forget_ended(Loop *it) except -1 nogil:
-    cdef Sessions *own = of(it)
-    cdef owner_iterator at = own.owners.begin()
-    cdef uint32_t place
-    while at != own.owners.end():
-        if session_of(<StoreState *>it.store, dereference(at).first) != NULL:
-            postincrement(at)
-            continue
-        place = dereference(at).second
-        own.processes[place].sessions.erase(dereference(at).first)
-        own.owners.erase(postincrement(at))
-        forget_unused(it, place)
-    return 0
-
-
-cdef int forget_exited(Loop *it, uint64_t now) except -1 nogil:
-    cdef Sessions *own = of(it)
-    cdef size_t i
-    for i in range(own.processes.size()):
-        if own.processes[i].used and own.processes[i].exited and own.processes[i].forget_at <= now:
-            forget(it, &own.processes[i])
-    return 0
-
-
-cdef uint32_t watch_process(Loop *it, int socket, uint32_t told, uint64_t birth) except? 0xFFFFFFFF nogil:
-    cdef Sessions *own = of(it)
-    cdef Process *process
-    cdef size_t i, place = own.processes.size()
-    cdef int fd
-    if told == 0 or birth == 0 or told == <uint32_t>c_getpid() or not process_nearby(socket, told):
-        return 0
-    for i in range(own.processes.size()):
-        process = &own.processes[i]
-        if not process.used:
-            place = min(place, i)
-        elif process.number == told and process.birth == birth and not process.exited:
-            process.connections += 1
-            return handle_of(process, <uint32_t>i)
-    if place >= PROCESSES_MAX:
-        # A snapshot may have replaced the store, and nobody said which sessions are gone: look again.
-        forget_ended(it)
-        return 0
-    fd = process_watch(told, birth)
-    if fd < 0:
-        return 0
-    if place == own.processes.size():
-        own.processes.resize(place + 1)
-    process = &own.processes[place]
-    process.generation += 1
-    if poller_add(it.poll, fd, POLLER_READ, (<uint64_t>handle_of(process, <uint32_t>place) << 32) | TOKEN_PROCESS):
-        net_close(fd)
-        return 0
-    process.used = True
-    process.exited = False
-    process.fd = fd
-    process.number = told
-    process.birth = birth
-    process.connections = 1
-    own.watched += 1
-    process.sessions.clear()
-    return handle_of(process, <uint32_t>place)
-
-
-cdef int leave_process(Loop *it, uint32_t handle) except -1 nogil:
-    cdef uint32_t place
-    cdef Process *process = process_of(it, handle, &place)
-    if process == NULL or process.connections == 0:
-        return 0
-    process.connections -= 1
-    return forget_unused(it, place)
-
-
-cdef int bind_session(Loop *it, uint32_t handle, uint64_t session) except -1 nogil:
-    cdef Sessions *own = of(it)
-    cdef uint32_t place
-    cdef Process *process = process_of(it, handle, &place)
-    cdef owner_iterator found
-    if process == NULL or session_of(<StoreState *>it.store, session) == NULL:
-        return 0
-    if process.exited:
-        own.ending.insert(session)
-        own.end_at = 0
-        return 0
-    found = own.owners.find(session)
-    if found != own.owners.end():
-        if dereference(found).second == place:
-            return 0
-        own.processes[dereference(found).second].sessions.erase(session)
-        forget_unused(it, dereference(found).second)
-    own.owners[session] = place
-    process.sessions.insert(session)
-    return 0
-
-
-cdef int sessions_process(Loop *it, uint64_t token) except -1 nogil:
-    """A process has ended: its sessions end, wherever the leader is."""
-    cdef Sessions *own = of(it)
-    cdef uint32_t place
-    cdef Process *process = process_of(it, <uint32_t>(token >> 32), &place)
-    cdef id_iterator at
-    if process == NULL or process.exited:
-        return 0
-    stop_watching(it, process)
-    process.exited = True
-    process.forget_at = clock_microseconds() + FORGET
-    own.exited += 1
-    own.watched -= 1
-    own.exits += 1
-    at = process.sessions.begin()
-    while at != process.sessions.end():
-        own.ending.insert(dereference(at))
-        own.owners.erase(dereference(at))
-        postincrement(at)
-    process.sessions.clear()
-    own.end_at = 0
-    return 0
-
-
-cdef int end_sessions(Loop *it, step_function step, uint64_t now) except -1 nogil:
-    """Proposes the end of sessions whose process is gone, again and again until it is applied."""
-    cdef Sessions *own = of(it)
-    cdef Event event
-    cdef id_iterator at = own.ending.begin()
-    own.end_at = now + END_AGAIN
-    while at != own.ending.end() and event.entries.size() < ENDS_AT_ONCE:
-        if session_of(<StoreState *>it.store, dereference(at)) == NULL:
-            own.ending.erase(postincrement(at))
-            continue
-        add_end(&event, dereference(at), END_PROCESS_EXIT)
-        postincrement(at)
-    if event.entries.empty():
-        return 0
-    return propose_ends(it, &event, step)

@@ -1,5 +1,6 @@
 /* What a node knows of sessions beside the replicated store: renewals on their way, expiries that were proposed, and the
- * processes of this machine that hold sessions. No behaviour; the functions are in _sessions.pyx. Knows nothing of Python.
+ * processes of this machine that hold sessions. No behaviour; the functions are in _sessions.pyx and
+ * _processes.pyx. Knows nothing of Python.
  *
  * Everything belongs to the loop's thread. Times are microseconds of clock_microseconds(), unless the name says otherwise. */
 #ifndef QUORATE_RUNTIME_SESSIONS_HPP
