@@ -67,7 +67,7 @@ def test_sessions_that_cannot_be(client: Any) -> None:
             pass
     with pytest.raises(InvalidArgument, match="label"), client.session(label="x" * 256):
         pass
-    with pytest.raises(LimitExceeded, match=r"SESSION_TTL_MIN_MS.*longer ttl"), client.session(ttl=0.1):
+    with pytest.raises(LimitExceeded, match=r"SESSION_TTL_MIN_MS.*longer lease or ttl"), client.session(ttl=0.1):
         pass
 
 

@@ -270,7 +270,8 @@ def test_much_to_answer_is_spread_over_turns(alone: NativeNode) -> None:
     for each in watches:
         found = questions.decode_watch(each.wait()[1] or b"")
         assert [event.revision for event in found.events] == [second]
-    assert alone.status()["turns"] - before > 1200 * 100_000 // (1 << 22)
+    # The turn of the last answer may not have been counted yet.
+    assert alone.status()["turns"] + 1 - before > 1200 * 100_000 // (1 << 22)
 
 
 def test_a_stopped_node_answers_what_was_parked() -> None:
