@@ -11,7 +11,7 @@ import pytest
 
 import quorate
 from quorate.client.flow import Pause, run
-from quorate.errors import LimitExceeded, LockLost, Rejected
+from quorate.errors import LimitExceeded, LockLost, NoQuorum, NotHappened, Rejected
 from quorate.recipes import permits
 from quorate.recipes.base import Place
 from quorate.recipes.permits import Grant, Hold
@@ -147,3 +147,16 @@ def test_the_holder_is_told_when_its_session_ends(locks: Locks) -> None:
     until(lambda: told)
     assert not grant.held()
     assert len(told) == 1
+
+
+@pytest.mark.parametrize("error", [NotHappened("not sent in time"), NoQuorum("nobody answers")])
+def test_a_wait_whose_turn_to_be_sent_did_not_come_is_over_without_an_error(locks: Locks, error: NotHappened) -> None:
+    flow = permits.acquire(locks.place, locks.name, kind=PermitKind.MUTEX, lease=LEASE, timeout=0.0)
+    next(flow)
+    if isinstance(error, NoQuorum):
+        with pytest.raises(NoQuorum):
+            flow.throw(error)
+    else:
+        with pytest.raises(StopIteration) as end:
+            flow.throw(error)
+        assert end.value.value is None

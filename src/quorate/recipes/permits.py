@@ -134,9 +134,11 @@ def _attempt(
         if wait and time.monotonic() >= deadline:
             return None
         raise
-    except (NotHappened, LimitExceeded):
+    except (NotHappened, LimitExceeded) as error:
         if placed:
             withdraw(place.backend, lane, acquisition)
+        if wait and type(error) is NotHappened and time.monotonic() >= deadline:
+            return None  # its turn to be sent did not come in time; who cannot be reached at all is told by another error
         raise
     except BaseException:
         withdraw(place.backend, lane, acquisition)
