@@ -138,7 +138,9 @@ def _attempt(
         if placed:
             withdraw(place.backend, lane, acquisition)
         if wait and type(error) is NotHappened and time.monotonic() >= deadline:
-            return None  # its turn to be sent did not come in time; who cannot be reached at all is told by another error
+            return (
+                None  # its turn to be sent did not come in time; who cannot be reached at all is told by another error
+            )
         raise
     except BaseException:
         withdraw(place.backend, lane, acquisition)
