@@ -7,6 +7,3 @@ cdef int engine_start(Engine *it) except -1
 cdef void engine_stop(Engine *it) noexcept nogil
 # Gives back what an engine that does not run holds.
 cdef void engine_clear(Engine *it) noexcept nogil
-# What ended the engine by itself, as an exception or None; after it has ended.
-cdef object engine_exception(Engine *it)
-cdef int engine_forget(Engine *it) except -1

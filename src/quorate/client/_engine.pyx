@@ -8,7 +8,6 @@ takes the GIL in its first and last instant alone, as the node's loop does (runt
 Knows nothing of Python's callers, and of what questions say.
 """
 
-from cpython.ref cimport PyObject
 from libc.stdint cimport uint64_t
 from libc.string cimport memcpy
 
@@ -28,8 +27,6 @@ from quorate.runtime._notices cimport (
     notices_new,
 )
 from quorate.runtime._structs cimport (
-    CLOCK_MONOTONIC,
-    SIG_SETMASK,
     clock_microseconds,
     flag_get,
     flag_set,
@@ -42,22 +39,13 @@ from quorate.runtime._structs cimport (
     poller_wake,
     pthread_cond_broadcast,
     pthread_cond_destroy,
-    pthread_cond_init,
-    pthread_condattr_destroy,
-    pthread_condattr_init,
-    pthread_condattr_setclock,
-    pthread_condattr_t,
-    pthread_create,
     pthread_join,
     pthread_mutex_destroy,
     pthread_mutex_init,
     pthread_mutex_lock,
     pthread_mutex_unlock,
-    pthread_sigmask,
-    pthread_t,
-    sigfillset,
-    sigset_t,
 )
+from quorate.runtime._threads cimport condition_init, failure_keep, thread_start
 
 from quorate.errors import NodeFailed
 
@@ -70,16 +58,6 @@ cdef extern from "Python.h" nogil:
     void PyGILState_Release(PyGILState_STATE state)
     PyThreadState *PyEval_SaveThread()
     void PyEval_RestoreThread(PyThreadState *state)
-
-cdef extern from *:
-    """
-    #if defined(__linux__)
-    #define _quorate_name_thread(thread, name) pthread_setname_np(thread, name)
-    #else
-    #define _quorate_name_thread(thread, name) ((void)0)
-    #endif
-    """
-    void _quorate_name_thread(pthread_t thread, const char *name) noexcept nogil
 
 cdef enum:
     EVENTS = 32     # ready descriptors looked at in one turn
@@ -214,7 +192,7 @@ cdef void *run(void *context) noexcept nogil:
     cdef PyGILState_STATE held = PyGILState_Ensure()
     cdef PyThreadState *state = PyEval_SaveThread()
     if body(it) < 0:
-        keep_exception(it)
+        failure_keep(it)
         flag_set(&it.failed)
     # Nobody puts anything any more after this; what is inside is answered, and what came at the last instant too, by the
     # asker itself, who sees that the engine has ended.
@@ -233,72 +211,19 @@ cdef void *run(void *context) noexcept nogil:
     return NULL
 
 
-cdef void keep_exception(Engine *it) noexcept with gil:
-    """Moves the exception out of this thread, for whoever asks."""
-    fetched = take_exception()
-    if fetched is not None:
-        _failures[<size_t>it] = fetched
-
-
-cdef extern from "Python.h":
-    void PyErr_Fetch(PyObject **kind, PyObject **value, PyObject **trace)
-    void PyErr_NormalizeException(PyObject **kind, PyObject **value, PyObject **trace)
-    void Py_XDECREF(PyObject *it)
-
-
-cdef object take_exception():
-    cdef PyObject *kind = NULL
-    cdef PyObject *value = NULL
-    cdef PyObject *trace = NULL
-    PyErr_Fetch(&kind, &value, &trace)
-    if kind == NULL:
-        return None
-    PyErr_NormalizeException(&kind, &value, &trace)
-    found = <object>value if value != NULL else None
-    Py_XDECREF(kind)
-    Py_XDECREF(value)
-    Py_XDECREF(trace)
-    return found
-
-
-cdef dict _failures = {}  # address of an engine -> what ended it
-
-
-cdef object engine_exception(Engine *it):
-    return _failures.get(<size_t>it)
-
-
-cdef int engine_forget(Engine *it) except -1:
-    _failures.pop(<size_t>it, None)
-    return 0
-
-
 cdef int engine_prepare(Engine *it) except -1:
     """The engine's own parts; the rest is the caller's to fill in."""
-    cdef pthread_condattr_t attributes
     it.links.resize(LINKS)
     it.places.reserve(PLACES_MAX)
     it.notices = notices_new()
     it.lanes = lanes_new(it.notices, it.random)
     pthread_mutex_init(&it.lock, NULL)
-    pthread_condattr_init(&attributes)
-    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC)
-    pthread_cond_init(&it.changed, &attributes)
-    pthread_condattr_destroy(&attributes)
+    condition_init(&it.changed)
     return 0
 
 
 cdef int engine_start(Engine *it) except -1:
-    cdef sigset_t everything
-    cdef sigset_t before
-    cdef int result
-    sigfillset(&everything)
-    pthread_sigmask(SIG_SETMASK, &everything, &before)
-    result = pthread_create(&it.thread, NULL, run, it)
-    pthread_sigmask(SIG_SETMASK, &before, NULL)
-    if result:
-        raise OSError(result, "the thread of the client cannot be started")
-    _quorate_name_thread(it.thread, b"quorate-client")
+    thread_start(&it.thread, run, it, b"quorate-client")
     it.running = True
     return 0
 

@@ -24,7 +24,6 @@ from quorate.runtime._lane cimport lane_error, lane_open
 from quorate.runtime._notices cimport notices_wait
 from quorate.runtime._requests cimport Pending, ask, door_of
 from quorate.runtime._structs cimport (
-    CLOCK_MONOTONIC,
     OUTCOME_CONNECTION_LOST,
     OUTCOME_DISK_FULL,
     OUTCOME_EXPIRED,
@@ -43,7 +42,6 @@ from quorate.runtime._structs cimport (
     REQUEST_TRANSFER,
     TURNED_CLUSTER,
     TURNED_VERSION,
-    clock_gettime,
     clock_microseconds,
     flag_get,
     mailbox_free,
@@ -56,6 +54,7 @@ from quorate.runtime._structs cimport (
     pthread_mutex_unlock,
     timespec,
 )
+from quorate.runtime._threads cimport failure_forget, failure_of, seconds_from_now
 from quorate.runtime._wire cimport CLIENT_VERSION
 from quorate.store._csrc cimport COMMAND_VERSION, command, command_decode
 
@@ -202,7 +201,7 @@ cdef class Remote:
         with nogil:
             engine_stop(self.it)
             engine_clear(self.it)
-        engine_forget(self.it)
+        failure_forget(self.it)
         if self.it.mail != NULL:
             mailbox_free(self.it.mail)
         poller_free(self.it.poll)
@@ -243,7 +242,7 @@ cdef class Remote:
 
     cdef int end(self) except -1:
         if self.failure is None and flag_get(&self.it.failed):
-            found = engine_exception(self.it)
+            found = failure_of(self.it)
             self.failure = found if isinstance(found, NodeFailed) else NodeFailed(f"the client stopped: {found!r}")
         return 0
 
@@ -428,11 +427,7 @@ cdef class Remote:
         while timeout > 0 and same and not flag_get(&self.it.ended):
             some = min(timeout, 0.05)
             with nogil:
-                clock_gettime(CLOCK_MONOTONIC, &until)
-                until.tv_nsec += <long>(some * 1e9)
-                if until.tv_nsec >= 1000000000:
-                    until.tv_nsec -= 1000000000
-                    until.tv_sec += 1
+                until = seconds_from_now(some)
                 pthread_mutex_lock(&self.it.lock)
                 same = self.office_is(term, leader)
                 if same:

@@ -8,6 +8,3 @@ cdef int loop_prepare(Loop *it) except -1
 cdef int loop_start(Loop *it, const char *name) except -1
 cdef void loop_stop(Loop *it) noexcept nogil
 cdef void loop_clear(Loop *it) noexcept nogil
-# What ended the loop, as an exception or None; after it has ended.
-cdef object loop_exception(Loop *it)
-cdef int loop_forget(Loop *it) except -1

@@ -10,7 +10,6 @@ Time is read afresh for each event. After a pause of the process, what waits in 
 the clock is looked at, so that a leader's heartbeats that lie there count.
 """
 
-from cpython.ref cimport PyObject
 from libc.stddef cimport size_t
 from cython.operator cimport dereference, preincrement
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
@@ -83,6 +82,7 @@ from quorate.runtime._snapshots cimport (
     snapshots_turn,
 )
 from quorate.runtime._structs cimport *
+from quorate.runtime._threads cimport condition_init, failure_keep, thread_start
 from quorate.runtime._wire cimport KIND_GOODBYE, KIND_RENEW, KIND_RENEWED
 from quorate.store._state cimport StoreState
 
@@ -103,16 +103,6 @@ cdef extern from "Python.h" nogil:
     void PyGILState_Release(PyGILState_STATE state)
     PyThreadState *PyEval_SaveThread()
     void PyEval_RestoreThread(PyThreadState *state)
-
-cdef extern from *:
-    """
-    #if defined(__linux__)
-    #define _quorate_name_thread(thread, name) pthread_setname_np(thread, name)
-    #else
-    #define _quorate_name_thread(thread, name) ((void)0)
-    #endif
-    """
-    void _quorate_name_thread(pthread_t thread, const char *name) noexcept nogil
 
 cdef enum:
     EVENTS = 64          # ready descriptors looked at in one turn
@@ -486,7 +476,7 @@ cdef void *run(void *context) noexcept nogil:
     if body(it) < 0:
         if it.failure == FAILURE_NONE:
             it.failure = FAILURE_RAISED
-        keep_exception(it)
+        failure_keep(it)
         flag_set(&it.failed)
     # Nobody puts anything any more after this; what is inside is answered, and what came at the last instant too, by the
     # asker itself, who sees that the loop has ended.
@@ -518,75 +508,20 @@ cdef void publish_end(Loop *it) noexcept nogil:
     pthread_mutex_unlock(&it.lock)
 
 
-cdef void keep_exception(Loop *it) noexcept with gil:
-    """Moves the exception out of this thread, for whoever asks."""
-    fetched = take_exception()
-    if fetched is not None:
-        _failures[<size_t>it] = fetched
-
-
-cdef extern from "Python.h":
-    void PyErr_Fetch(PyObject **kind, PyObject **value, PyObject **trace)
-    void PyErr_NormalizeException(PyObject **kind, PyObject **value, PyObject **trace)
-    void Py_XDECREF(PyObject *it)
-
-
-cdef object take_exception():
-    cdef PyObject *kind = NULL
-    cdef PyObject *value = NULL
-    cdef PyObject *trace = NULL
-    PyErr_Fetch(&kind, &value, &trace)
-    if kind == NULL:
-        return None
-    PyErr_NormalizeException(&kind, &value, &trace)
-    found = <object>value if value != NULL else None
-    Py_XDECREF(kind)
-    Py_XDECREF(value)
-    Py_XDECREF(trace)
-    return found
-
-
-cdef dict _failures = {}  # address of a loop -> what ended it
-
-
-cdef object loop_exception(Loop *it):
-    return _failures.get(<size_t>it)
-
-
-cdef int loop_forget(Loop *it) except -1:
-    _failures.pop(<size_t>it, None)
-    return 0
-
-
 cdef int loop_prepare(Loop *it) except -1:
     """The loop's own parts; the rest is the caller's to fill in."""
-    cdef pthread_condattr_t attributes
     pthread_mutex_init(&it.lock, NULL)
-    pthread_condattr_init(&attributes)
-    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC)
-    pthread_cond_init(&it.changed, &attributes)
-    pthread_condattr_destroy(&attributes)
+    condition_init(&it.changed)
     sessions_prepare(it)
     return 0
 
 
 cdef int loop_start(Loop *it, const char *name) except -1:
-    cdef sigset_t everything
-    cdef sigset_t before
-    cdef int result
-    result = poller_add(it.poll, it.disk_fd, POLLER_READ, TOKEN_DISK)
+    cdef int result = poller_add(it.poll, it.disk_fd, POLLER_READ, TOKEN_DISK)
     if result:
         raise OSError(result, "the log's descriptor cannot be watched")
-    sigfillset(&everything)
-    pthread_sigmask(SIG_SETMASK, &everything, &before)
-    try:
-        snapshots_start(it)
-        result = pthread_create(&it.thread, NULL, run, it)
-    finally:
-        pthread_sigmask(SIG_SETMASK, &before, NULL)
-    if result:
-        raise OSError(result, "the thread of the node cannot be started")
-    _quorate_name_thread(it.thread, name)
+    snapshots_start(it)
+    thread_start(&it.thread, run, it, name)
     it.running = True
     return 0
 

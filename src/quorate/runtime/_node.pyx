@@ -47,6 +47,7 @@ from quorate.runtime._roster cimport roster_follow
 from quorate.runtime._session_structs cimport PROCESSES_MAX
 from quorate.runtime._snapshots cimport snapshots_open, snapshots_status
 from quorate.runtime._structs cimport *
+from quorate.runtime._threads cimport failure_forget, failure_of, seconds_from_now
 from quorate.storage._log cimport Log
 from quorate.storage._replay cimport Replay
 from quorate.storage._wal cimport Wal
@@ -260,7 +261,7 @@ cdef class Running:
         with nogil:
             loop_stop(self.loop)
             loop_clear(self.loop)
-        loop_forget(self.loop)
+        failure_forget(self.loop)
         if self.loop.disk_fd >= 0:
             c_close(self.loop.disk_fd)
             if self.loop.disk_write_fd != self.loop.disk_fd:
@@ -307,7 +308,7 @@ cdef class Running:
         cdef const char *words
         if self.failure is not None or not flag_get(&self.loop.failed):
             return 0
-        found = loop_exception(self.loop)
+        found = failure_of(self.loop)
         if self.loop.failure == FAILURE_DISK:
             found = self.log.failed or found
         elif self.loop.failure == FAILURE_INVARIANT:
@@ -490,11 +491,7 @@ cdef class Running:
         while timeout > 0 and not changed and not flag_get(&self.loop.ended):
             some = min(timeout, 0.05)
             with nogil:
-                clock_gettime(CLOCK_MONOTONIC, &until)
-                until.tv_nsec += <long>(some * 1e9)
-                if until.tv_nsec >= 1000000000:
-                    until.tv_nsec -= 1000000000
-                    until.tv_sec += 1
+                until = seconds_from_now(some)
                 pthread_mutex_lock(&self.loop.lock)
                 changed = not same_office(self.loop, role, term, leader)
                 if not changed:

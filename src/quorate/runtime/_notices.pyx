@@ -12,6 +12,7 @@ from libcpp.deque cimport deque
 
 from quorate.runtime._notices cimport *
 from quorate.runtime._structs cimport *
+from quorate.runtime._threads cimport condition_init, seconds_from_now
 
 cdef double SLICE_SECONDS = 0.2  # how long a signal may have to wait
 
@@ -21,12 +22,8 @@ cdef tuple LANES = ("opening", "open", "closing", "closed", "lost")
 
 cdef Notices *notices_new() except NULL:
     cdef Notices *made = new Notices()
-    cdef pthread_condattr_t attributes
     pthread_mutex_init(&made.lock, NULL)
-    pthread_condattr_init(&attributes)
-    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC)
-    pthread_cond_init(&made.changed, &attributes)
-    pthread_condattr_destroy(&attributes)
+    condition_init(&made.changed)
     return made
 
 
@@ -55,11 +52,7 @@ cdef void notice(Notices *it, uint8_t kind, uint64_t a, uint64_t b) noexcept nog
 
 
 cdef void wait_some(Notices *it, double seconds, deque[Notice] *out, bint *overflow) noexcept nogil:
-    cdef timespec until
-    clock_gettime(CLOCK_MONOTONIC, &until)
-    until.tv_nsec += <int64_t>(seconds * 1e9)
-    until.tv_sec += until.tv_nsec // 1000000000
-    until.tv_nsec %= 1000000000
+    cdef timespec until = seconds_from_now(seconds)
     pthread_mutex_lock(&it.lock)
     it.awaited = True
     while it.waiting.empty():

@@ -28,6 +28,7 @@ from quorate.raft._types cimport (
 from quorate.runtime._completions cimport Asked, request_finish, request_release
 from quorate.runtime._requests cimport *
 from quorate.runtime._structs cimport *
+from quorate.runtime._threads cimport condition_init, seconds_from_now
 
 from quorate.errors import Overloaded
 
@@ -84,14 +85,10 @@ cdef Request *request_new(uint8_t kind, buffer *command, uint64_t expires_at) ex
 
 
 cdef void request_prepare(Request *made, uint8_t kind, buffer *command, uint64_t expires_at) noexcept nogil:
-    cdef pthread_condattr_t attributes
     made.kind = kind
     made.command = command
     made.expires_at = expires_at
-    pthread_condattr_init(&attributes)
-    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC)
-    pthread_cond_init(&made.answered, &attributes)
-    pthread_condattr_destroy(&attributes)
+    condition_init(&made.answered)
 
 
 cdef void request_answer(
@@ -164,14 +161,8 @@ cdef bint request_unwanted(Request *it) noexcept nogil:
 
 cdef uint8_t request_wait(Request *it, double seconds) noexcept nogil:
     """Waits for the outcome; PENDING if the time is over."""
-    cdef timespec until
+    cdef timespec until = seconds_from_now(seconds)
     cdef uint8_t outcome
-    clock_gettime(CLOCK_MONOTONIC, &until)
-    until.tv_sec += <long>seconds
-    until.tv_nsec += <long>((seconds - <long>seconds) * 1e9)
-    if until.tv_nsec >= 1000000000:
-        until.tv_nsec -= 1000000000
-        until.tv_sec += 1
     pthread_mutex_lock(&it.lock)
     while it.outcome == OUTCOME_PENDING:
         if pthread_cond_timedwait(&it.answered, &it.lock, &until) != 0:

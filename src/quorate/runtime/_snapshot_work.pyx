@@ -11,7 +11,6 @@ take the GIL only to put the reason of a failure into words. A file gets its nam
 from the disk: what has a name can be loaded. Knows nothing of when a snapshot is due, and nothing of Raft.
 """
 
-from cpython.ref cimport PyObject
 from libc.errno cimport EBADMSG, EINVAL, ENOMEM
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
@@ -22,6 +21,7 @@ from quorate.raft._types cimport EntryRef, buffer, buffer_new, buffer_release, e
 from quorate.runtime._snapshot_work cimport *
 from quorate.runtime._snapshots cimport *
 from quorate.runtime._structs cimport *
+from quorate.runtime._threads cimport take_exception, thread_start
 from quorate.storage._chunks cimport (
     Reader,
     Writer,
@@ -93,20 +93,6 @@ cdef extern from "Python.h" nogil:
     PyThreadState *PyEval_SaveThread()
     void PyEval_RestoreThread(PyThreadState *state)
 
-cdef extern from "Python.h":
-    void PyErr_Fetch(PyObject **kind, PyObject **value, PyObject **trace)
-    void PyErr_NormalizeException(PyObject **kind, PyObject **value, PyObject **trace)
-    void Py_XDECREF(PyObject *it)
-
-cdef extern from *:
-    """
-    #if defined(__linux__)
-    #define quorate_name_worker(thread, name) pthread_setname_np(thread, name)
-    #else
-    #define quorate_name_worker(thread, name) ((void)0)
-    #endif
-    """
-    void quorate_name_worker(pthread_t thread, const char *name) noexcept nogil
 
 cdef enum:
     CHUNK = 262144       # of a file, and what is done between two looks at whether the node ends
@@ -128,21 +114,13 @@ cdef int disk_says(SnapshotJob *job, int result, const char *what) except -1 nog
 
 cdef void exception_says(SnapshotJob *job) noexcept with gil:
     """Makes a result of the pending exception."""
-    cdef PyObject *kind = NULL
-    cdef PyObject *value = NULL
-    cdef PyObject *trace = NULL
-    PyErr_Fetch(&kind, &value, &trace)
-    if kind == NULL:
+    found = take_exception()
+    if found is None:
         return
-    PyErr_NormalizeException(&kind, &value, &trace)
-    found = <object>value if value != NULL else None
     job.result = -ENOMEM if isinstance(found, MemoryError) else SNAPSHOT_DAMAGED
     if isinstance(found, NodeFailed) and not isinstance(found, StorageError):
         job.result = SNAPSHOT_NEWER
     job.words = str(found).encode()
-    Py_XDECREF(kind)
-    Py_XDECREF(value)
-    Py_XDECREF(trace)
 
 
 # Files -------------------------------------------------------------------------------------------------------------------
@@ -527,12 +505,8 @@ cdef void *run(void *context) noexcept nogil:
 
 
 cdef int worker_start(SnapshotWorker *it, Snapshots *owner, const char *name) except -1:
-    cdef int result
     it.owner = owner
-    result = pthread_create(&it.thread, NULL, run, it)
-    if result:
-        raise OSError(result, "a thread of the node cannot be started")
-    quorate_name_worker(it.thread, name)
+    thread_start(&it.thread, run, it, name)
     it.running = True
     return 0
 

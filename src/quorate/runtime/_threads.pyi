@@ -1,0 +1,1 @@
+"""Native parts of a node; nothing here is for Python."""
