@@ -150,16 +150,18 @@ def _show(report: Report, history: Path | None) -> None:
             f"{each['fail']:,}", f"{each['unknown']:,}", verdict,
         )  # fmt: skip
     out.print(loads)
-    faults = table(out, "fault", "times", "outage s", "longest", "recovery s", "longest")
+    faults = table(out, "fault", "times", "elections", "outage s", "longest", "recovery s", "longest")
     for each in sorted(report.faults, key=lambda row: str(row["kind"])):
         faults.add_row(
-            each["kind"].replace("_", " "), str(each["times"]), _seconds(each["outage_median"]),
+            each["kind"].replace("_", " "), str(each["times"]), str(each["elections"]), _seconds(each["outage_median"]),
             _seconds(each["outage_longest"]), _seconds(each["recovery_median"]), _seconds(each["recovery_longest"]),
         )  # fmt: skip
     if report.faults:
         out.print(faults)
     for kind, reason in sorted(report.skipped.items()):
         out.print(f"[yellow]left out:[/] {kind.replace('_', ' ')}: {escape(reason)}")
+    for kind, reason in sorted(report.instead.items()):
+        out.print(f"[yellow]otherwise:[/] {kind.replace('_', ' ')}: {escape(reason)}")
     for problem in report.problems[:PROBLEMS_SHOWN]:
         out.print(f"[red]broken:[/] {escape(problem.rule)}: {escape(problem.detail[:DETAIL_SHOWN])}")
     if len(report.problems) > PROBLEMS_SHOWN:

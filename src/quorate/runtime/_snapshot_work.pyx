@@ -62,7 +62,7 @@ from quorate.errors import NodeFailed, StorageError
 
 cdef extern from "<time.h>" nogil:
     enum:
-        CLOCK_REALTIME
+        CLOCK_MONOTONIC
 
 cdef extern from "<fcntl.h>" nogil:
     enum:
@@ -466,7 +466,7 @@ cdef SnapshotJob *next_job(SnapshotWorker *it) noexcept nogil:
         if it.readers.empty():
             pthread_cond_wait(&it.work, &it.lock)
             continue
-        clock_gettime(CLOCK_REALTIME, &until)
+        clock_gettime(CLOCK_MONOTONIC, &until)
         until.tv_sec += IDLE_SECONDS
         if pthread_cond_timedwait(&it.work, &it.lock, &until) != 0:
             close_readers(it)

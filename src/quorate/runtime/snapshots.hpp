@@ -8,6 +8,7 @@
 #include <vector>
 
 #include <pthread.h>
+#include <time.h>
 
 #include "poller.h"
 #include "quorate/raft/structs.hpp"
@@ -63,11 +64,19 @@ struct Snapshots;
 
 /* A thread that works for the loop. */
 struct SnapshotWorker {
+    SnapshotWorker() {
+        pthread_condattr_t attributes;
+        pthread_condattr_init(&attributes);
+        pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+        pthread_cond_init(&work, &attributes);
+        pthread_condattr_destroy(&attributes);
+    }
+
     Snapshots *owner = nullptr;
     pthread_t thread = {};
     bool running = false;
     pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-    pthread_cond_t work = PTHREAD_COND_INITIALIZER;
+    pthread_cond_t work;              /* waits by the clock that nobody sets */
     std::deque<SnapshotJob *> jobs;   /* under `lock` */
     int stopping = 0;                 /* atomic */
     /* The carrier's own. */

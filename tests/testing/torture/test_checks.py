@@ -166,15 +166,17 @@ def test_a_good_run_passes_with_its_figures() -> None:
     story.record.say("office", node="b", role="leader", term=2)
     story.record.say("healed", number=0, kind="kill")
     story.does("x", "k", "increment", 1, 2)
+    story.record.say("instead", kind="full_disk", reason="no mount")
     story.record.say("digests", of="memory", digests={"a": {"sha256": "1"}, "b": {"sha256": "1"}})
     report = judge(ended(story).record.events)
     assert report, report.problems
     assert report.whole
     assert report.converged
     assert (report.leaders, report.terms, report.skipped) == (2, 2, {"clock": "no libfaketime"})
+    assert report.instead == {"full_disk": "no mount"}
     [load], [fault] = report.loads, report.faults
     assert (load["operations"], load["ok"]) == (2, 2)
-    assert (fault["kind"], fault["times"]) == ("kill", 1)
+    assert (fault["kind"], fault["times"], fault["elections"]) == ("kill", 1, 1)
     assert fault["recovery_longest"] >= 0
     assert fault["outage_longest"] > 0
     assert report.document()["passed"] is True

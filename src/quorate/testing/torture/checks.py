@@ -33,6 +33,8 @@ class Report:
     loads: list[dict[str, Any]] = field(default_factory=list)
     faults: list[dict[str, Any]] = field(default_factory=list)
     skipped: dict[str, str] = field(default_factory=dict)
+    instead: dict[str, str] = field(default_factory=dict)
+    """What was done in another way than is best, and why."""
     errors: dict[str, int] = field(default_factory=dict)
     leaders: int = 0
     terms: int = 0
@@ -96,6 +98,8 @@ def _judge_cluster(report: Report, events: Sequence[dict[str, Any]]) -> None:
             )
         elif event == "refused":
             report.refused += 1
+        elif event == "instead":
+            report.instead[each["kind"]] = each["reason"]
         elif event == "skipped":
             report.skipped[each["kind"]] = each["reason"]
         elif event == "office" and each["role"] == "leader":
@@ -115,11 +119,12 @@ def _judge_cluster(report: Report, events: Sequence[dict[str, Any]]) -> None:
 
 
 def _measure(report: Report, events: Sequence[dict[str, Any]], history: list[Done]) -> None:
-    """For each fault: the longest time in it in which nothing was acknowledged, and the time until something was that
-    began after its end."""
+    """For each fault: new leaders in it, the longest time in which nothing was acknowledged, and the time until
+    something was that began after its end."""
     ends = sorted(each.ended for each in history if each.outcome == "ok" and each.kind != "read")
     replies = sorted((each.began, each.ended) for each in history if each.outcome == "ok" and each.kind != "read")
     begun = {each["number"]: each for each in events if each["event"] == "fault"}
+    offices = [each["t"] for each in events if each["event"] == "office" and each["role"] == "leader"]
     kinds: dict[str, dict[str, Any]] = {}
     until = max((each.ended for each in history if each.outcome == "ok"), default=0.0)
     for each in events:
@@ -133,8 +138,11 @@ def _measure(report: Report, events: Sequence[dict[str, Any]], history: list[Don
             report.problems.append(
                 Problem("recovery", f"nothing was acknowledged for {RECOVERY_SECONDS:g} s after {fault}")
             )
-        row = kinds.setdefault(each["kind"], {"kind": each["kind"], "times": 0, "outages": [], "recoveries": []})
+        row = kinds.setdefault(
+            each["kind"], {"kind": each["kind"], "times": 0, "elections": 0, "outages": [], "recoveries": []}
+        )
         row["times"] += 1
+        row["elections"] += bisect.bisect(offices, each["t"]) - bisect.bisect(offices, fault["t"])
         row["outages"].append(outage)
         if recovery is not None:
             row["recoveries"].append(recovery)

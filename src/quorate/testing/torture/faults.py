@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import random
 import time
 from collections.abc import Callable, Mapping
@@ -27,6 +28,8 @@ __all__ = ["Torment"]
 SETTLE_SECONDS: Final = 60.0
 CHANGE_SECONDS: Final = 60.0
 """For a change of members, under load."""
+TEAR_SECONDS: Final = 0.4
+"""For writes to come that are then lost."""
 End = Callable[[], None]
 
 
@@ -45,7 +48,7 @@ class Torment:
         self.client = client
         self.record = record
         self.tools = tools
-        self._ends: dict[int, End] = {}
+        self._ends: dict[int, tuple[Planned, End]] = {}
         self._children: list[Child] = []
 
     # One fault
@@ -63,27 +66,26 @@ class Torment:
             details=planned.details,
         )  # fmt: skip
         try:
-            self._ends[planned.number] = getattr(self, planned.kind)(planned, victim)
+            end: End = getattr(self, planned.kind)(planned, victim)
         except (QuorateError, OSError) as error:
             self._odd(planned.kind, victim, error)
-            self._ends[planned.number] = lambda: self._back(victim)
+            end = functools.partial(self._back, victim)
+        self._ends[planned.number] = (planned, end)
 
     def end(self, planned: Planned) -> None:
         """Ends it."""
-        end = self._ends.pop(planned.number, None)
-        if end is None:
+        if planned.number not in self._ends:
             return
         try:
-            end()
+            self._ends.pop(planned.number)[1]()
         except (QuorateError, OSError) as error:
             self._odd(planned.kind, None, error)
         self.record.say("healed", number=planned.number, kind=planned.kind)
 
     def heal(self) -> None:
         """Ends all that is left, and waits until the cluster is whole. Raises NoQuorum if it does not become so."""
-        for number in list(self._ends):
-            with contextlib.suppress(QuorateError, OSError):
-                self._ends.pop(number)()
+        for planned, _ in list(self._ends.values()):
+            self.end(planned)
         self.cluster.network.mend()
         for node in list(self.cluster.nodes.values()):
             if node.child.paused:
@@ -141,13 +143,24 @@ class Torment:
         return lambda: self._back(victim)
 
     def power(self, planned: Planned, victim: Node) -> End:
-        """All at once."""
+        """All at once; in half of the cases their disks lose what was not synced."""
         nodes = list(self.cluster.nodes.values())
+        written: dict[str, Any] = {}
+        if planned.details["tears"]:
+            # Nothing of what is written from now on is acknowledged by anybody.
+            for each in nodes:
+                each.child.ask({"what": "hang", "seconds": 30.0}, 10.0)
+            time.sleep(TEAR_SECONDS)
+            for each in nodes:
+                written[each.name] = each.child.ask({"what": "written"}, 10.0)["written"]
         for each in nodes:
             if each.child.process is not None:
                 each.child.process.kill()
         for each in nodes:
             each.child.end(kill=True)
+        for each in nodes:
+            if each.name in written:
+                self._tear(planned, each, written[each.name])
 
         def end() -> None:
             for each in nodes:
@@ -335,13 +348,16 @@ class Torment:
     def torn(self, planned: Planned, victim: Node) -> End:
         """What a node wrote and had not synced when it was killed is lost in part, as by a power loss."""
         victim.child.ask({"what": "hang", "seconds": 30.0}, 10.0)
-        time.sleep(planned.seconds)
+        time.sleep(TEAR_SECONDS)
         written = victim.child.ask({"what": "written"}, 10.0)["written"]
         victim.child.end(kill=True)
-        pieces = [(offset, bytes.fromhex(data)) for offset, data in written]
-        lost = damage.tear(victim.data, pieces, random.Random(planned.details["seed"]))
-        self.record.say("note", node=victim.name, text=lost or "nothing unsynced was there")
+        self._tear(planned, victim, written)
         return lambda: self._back(victim)
+
+    def _tear(self, planned: Planned, node: Node, written: list[tuple[int, str]]) -> None:
+        pieces = [(offset, bytes.fromhex(data)) for offset, data in written]
+        lost = damage.tear(node.data, pieces, random.Random(planned.details["seed"]))
+        self.record.say("note", node=node.name, text=lost or "nothing unsynced was there")
 
     def flip(self, planned: Planned, victim: Node) -> End:
         """The node must refuse to start, and say where; then it is wiped, and another member takes its place."""

@@ -87,7 +87,12 @@ def run(options: Options, tell: Tell = lambda event, fields: None) -> list[dict[
         if "full_disk" in kinds:
             small = next(iter(cluster.nodes.values()))
             small.small_disk = tools.mount(small.home)
-            stack.callback(tools.unmount, small.home) if small.small_disk else None
+            if small.small_disk:
+                stack.callback(tools.unmount, small.home)
+            else:
+                record.say(
+                    "instead", kind="full_disk", reason="no file system can be mounted here: by the log's own hook"
+                )
         cluster.start()
         Run(options, record, cluster, kinds, tell).go(stack, found)
         return record.events

@@ -17,7 +17,7 @@ __all__ = ["ALONE", "FAULTS", "GROUPS", "Planned", "chosen", "plan"]
 
 FAULTS: Final[dict[str, str]] = {
     "kill": "kill -9 of one node, and its start on the same data",
-    "power": "kill -9 of all nodes at once",
+    "power": "kill -9 of all nodes at once, with or without the loss of unsynced writes",
     "restart": "an orderly stop and start of one node",
     "rolling": "a rolling restart of all nodes, one after the other",
     "pause": "SIGSTOP of one node for a random time",
@@ -55,8 +55,8 @@ ALONE: Final = frozenset({"power", "rolling", "flip", "membership", "torn"})
 
 REST_SECONDS: Final = (0.6, 2.0)
 """Between the end of one fault and the next one, so that each begins in a cluster that works, or nearly."""
-SECOND_ONE: Final = 0.25
-"""How often a fault has another one in its company."""
+COMPANY: Final = (0.35, 0.35, 0.35)
+"""How often a fault has another one in its company, that one a third, and so on."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,9 @@ def plan(seed: int, seconds: float, kinds: Sequence[str], nodes: int) -> tuple[P
         found.append(first)
         end = at + first.seconds
         others = [each for each in kinds if each not in ALONE and each != kind]
-        if kind not in ALONE and others and random_.random() < SECOND_ONE:
+        for chance in COMPANY:
+            if kind in ALONE or not others or random_.random() >= chance:
+                break
             begin = at + random_.uniform(0.0, first.seconds)
             second = _drawn(random_, len(found), begin, random_.choice(others))
             found.append(second)
@@ -142,6 +144,7 @@ def _drawn(random_: random.Random, number: int, at: float, kind: str) -> Planned
     if kind in ("kill", "restart"):
         seconds = 0.05 if choice < 0.25 else 0.2 + 2.5 * length
     elif kind == "power":
+        details |= {"tears": choice < 0.5}
         victim, seconds = "all", 0.1 + length
     elif kind in ("rolling", "membership", "transfer"):
         victim, seconds = "all" if kind == "rolling" else victim, 0.0
@@ -160,13 +163,13 @@ def _drawn(random_: random.Random, number: int, at: float, kind: str) -> Planned
     elif kind == "delay":
         details |= {"delay_ms": (5.0, 30.0, 120.0)[int(draw * 3)], "clients": choice < 0.5}
     elif kind == "loss":
-        details |= {"loss": (0.005, 0.02, 0.1)[int(draw * 3)], "resets": 0.002 if choice < 0.5 else 0.0}
+        details |= {"loss": (0.005, 0.02, 0.1)[int(draw * 3)], "resets": (0.0, 0.002, 0.02)[int(choice * 3)]}
     elif kind == "slow_sync":
         details |= {"sync_seconds": (0.02, 0.2, 2.5)[int(draw * 3)]}
     elif kind == "failing_sync":
         seconds = 0.3 + 1.5 * length
     elif kind == "torn":
-        victim, seconds = "follower" if choice < 0.5 else "leader", 0.4
+        victim, seconds = "follower" if choice < 0.5 else "leader", 0.1 + length
     elif kind == "flip":
         victim, seconds = "any", 0.2
     elif kind == "full_disk":

@@ -1,4 +1,7 @@
-"""Inserts: new keys, one by one and by bulk; at the end each acknowledged one has to be there, with its value."""
+"""Inserts: new keys, one by one and by bulk; at the end each acknowledged one has to be there, with its value.
+
+Values have up to some thousand bytes, so that the store, and with it its snapshots, grows.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,17 @@ from quorate.testing.torture.workloads.base import Hand, Problem, Settings, Work
 __all__ = ["Inserts"]
 
 BATCH = 20
+REPEATED = (1, 1, 1, 10, 200)
+"""How often the key stands in its value."""
+
+
+def _value(key: str) -> bytes:
+    return key.encode() * REPEATED[sum(key.encode()) % len(REPEATED)]
+
+
+def _told(key: bytes, value: bytes) -> str:
+    """The key if the value is the one that belongs to it; else what is there."""
+    return key.decode() if value == _value(key.decode()) else repr(value[:100])
 
 
 class Inserts(Workload):
@@ -32,14 +46,14 @@ class Inserts(Workload):
         keys = [f"inserts/{number:08}" for number in numbers]
         if len(keys) == 1:
             hand.attempt(
-                self.name, keys[0], "insert", keys[0], lambda: hand.client.put(keys[0], keys[0].encode()),
+                self.name, keys[0], "insert", keys[0], lambda: hand.client.put(keys[0], _value(keys[0])),
                 result=lambda _: None,
             )  # fmt: skip
             return
         calls = [hand.record.invoke(hand.name, self.name, key, "insert", key) for key in keys]
         outcomes: list[object]
         try:
-            outcomes = list(hand.client.put_many([(key, key.encode()) for key in keys]))
+            outcomes = list(hand.client.put_many([(key, _value(key)) for key in keys]))
         except QuorateError as error:
             outcomes = list(error.outcomes) if error.outcomes else [error] * len(keys)
         for number, each in zip(calls, outcomes, strict=True):
@@ -52,7 +66,7 @@ class Inserts(Workload):
         """Reads all of them at one revision."""
         hand.attempt(
             self.name, "inserts/", "list", None, lambda: hand.client.range(prefix="inserts/", timeout=30.0),
-            result=lambda found: [[each.key.decode(), each.value.decode()] for each in found], read=True,
+            result=lambda found: [[each.key.decode(), _told(each.key, each.value)] for each in found], read=True,
         )  # fmt: skip
 
     @classmethod
