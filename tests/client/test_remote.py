@@ -139,6 +139,49 @@ def test_local_reads_never_go_back_in_time(nodes: list[FakeNode], remote: Remote
     assert [ask.body for ask in nodes[0].asked if ask.kind == AWAIT] == [struct.pack("<QQQ", 1, 2, 41)] * 2
 
 
+def owes_local_reads(node: FakeNode, ask: Ask) -> Answer:
+    """Alive, and cut off from the others: what it is to have applied, it will not hear of."""
+    return None if ask.kind in (QUERY, WATCH) else (DONE, 7, b"")
+
+
+def near_of(nodes: list[FakeNode], remote: Remote) -> FakeNode:
+    """The node that a local read goes to."""
+    remote.ask(QUERY, LOCAL_QUERY, LONG).wait()
+    return next(node for node in nodes if kinds(node) == [QUERY])
+
+
+def test_a_node_that_is_cut_off_is_left_by_local_reads_and_watches(nodes: list[FakeNode], remote: Remote) -> None:
+    settled(remote, "n1")
+    near = near_of(nodes, remote)
+    near.handler = owes_local_reads
+    watch = remote.ask(WATCH, WATCH_ALL, LONG)
+    until(lambda: WATCH in kinds(near), LONG)
+    assert remote.ask(QUERY, LOCAL_QUERY, LONG).wait() == (7, None)
+    assert watch.wait() == (7, None)
+    asked = len(near.asked)
+    assert remote.ask(QUERY, LOCAL_QUERY, LONG).wait() == (7, None)
+    assert len(near.asked) == asked  # for a while
+
+
+def test_a_local_read_whose_time_is_over_sends_the_next_one_elsewhere(nodes: list[FakeNode], remote: Remote) -> None:
+    settled(remote, "n1")
+    near = near_of(nodes, remote)
+    near.handler = owes_local_reads
+    with pytest.raises(RequestTimeout):
+        remote.ask(QUERY, LOCAL_QUERY, 0.05).wait()
+    asked = len(near.asked)
+    assert remote.ask(QUERY, LOCAL_QUERY, LONG).wait() == (7, None)
+    assert len(near.asked) == asked
+
+
+def test_nobody_else_to_ask_is_a_timeout() -> None:
+    with FakeNode(1, handler=owes_local_reads) as node, Remote(node.address) as remote:
+        remote.wait_connected(LONG)
+        with pytest.raises(RequestTimeout):
+            remote.ask(QUERY, LOCAL_QUERY, 1.0).wait()
+        assert kinds(node) == [QUERY]
+
+
 def test_members_that_were_not_given_are_left_alone_without_follow(nodes: list[FakeNode]) -> None:
     with Remote(nodes[1].address, follow=False) as remote:
         remote.wait_connected(LONG)

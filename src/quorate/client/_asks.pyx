@@ -83,6 +83,7 @@ cdef uint64_t LEADER_PATIENCE = 300000  # while it is being connected to, nobody
 cdef uint64_t PROMPT_QUIET = 500000 # after so long a node that owes an answer is asked whether it is there
 cdef uint64_t POLL_QUIET = 2000000  # the same, if it owes only what waits for something to happen
 cdef uint64_t HUNG = 2000000        # and so long after that it is taken for dead
+cdef uint64_t BEHIND = 5000000      # so long a node that did not answer a local read in time is asked no other one
 cdef uint64_t LOOK_AGAIN = 20000
 cdef uint64_t NEVER = <uint64_t>-1
 
@@ -479,6 +480,25 @@ cdef int probe(Engine *it, uint32_t slot, uint64_t now) except -1 nogil:
     return 0
 
 
+cdef int leave_behind(Engine *it, uint32_t slot, uint64_t now) except -1 nogil:
+    """A node owes the answer to a local read: it may be cut off from the others, and wait for what it will not hear of.
+    If somebody else can be asked, they are, for a while."""
+    cdef size_t i
+    cdef Ask *ask
+    for i in range(LINKS):
+        if i != slot and it.links[i].state == LINK_OPEN and not it.links[i].broken and not it.links[i].probed:
+            break
+    else:
+        return 0
+    it.links[slot].behind_until = now + BEHIND
+    for i in range(it.asks.size()):
+        ask = &it.asks[i]
+        if ask.used and ask.link == <int>slot and ask.route == ROUTE_NEAR and ask.request != NULL:
+            unlink(it, ask)
+            park(it, i)
+    return 0
+
+
 cdef uint64_t asks_watch(Engine *it, uint64_t now) except? 0 nogil:
     cdef uint64_t due = NEVER, at
     cdef Link *link
@@ -503,6 +523,8 @@ cdef uint64_t asks_watch(Engine *it, uint64_t now) except? 0 nogil:
                 asks_lost(it, slot, now)
                 link_close(it, slot, TROUBLE_HUNG, 0, now)
             else:
+                if link.prompt and it.near_link == <int>slot:
+                    leave_behind(it, slot, now)
                 probe(it, slot, now)
                 due = min(due, now + HUNG)
     return max(due, <uint64_t>1)
@@ -540,6 +562,7 @@ cdef int asks_expire(Engine *it, uint64_t now) except -1 nogil:
     cdef uint64_t first = NEVER, at
     cdef size_t i
     cdef Ask *ask
+    cdef int slot
     cdef uint8_t outcome
     cdef bint in_flight
     if now < it.expiry_at:
@@ -563,8 +586,11 @@ cdef int asks_expire(Engine *it, uint64_t now) except -1 nogil:
         else:
             outcome = OUTCOME_NO_LEADER if open_links(it) else OUTCOME_UNREACHABLE
         it.figures.expired += 1
+        slot = ask.link if ask.route == ROUTE_NEAR and ask.request != NULL and not long_poll(ask.kind) else -1
         unlink(it, ask)
         finish(it, i, outcome, 0, NULL)
+        if slot >= 0 and slot == it.near_link:
+            leave_behind(it, <uint32_t>slot, now)
     forget_stale(it)
     # Not more often than each millisecond, however many there are.
     it.expiry_at = max(first, now + 1000) if first != NEVER else NEVER

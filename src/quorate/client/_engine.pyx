@@ -107,7 +107,8 @@ cdef int turn(Engine *it) except -1 nogil:
             receive_from(it, slot, now)
     asks_take(it, now)
     asks_expire(it, now)
-    it.due = min(asks_watch(it, now), places_tick(it, now))
+    due = asks_watch(it, now)  # before it is settled which node is near: it may have found out that one is not
+    it.due = min(due, places_tick(it, now))
     asks_pump(it, now)
     lanes_turn(it, now)
     links_flush(it, now)

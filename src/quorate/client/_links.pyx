@@ -212,6 +212,7 @@ cdef int place_try(Engine *it, uint32_t number, uint64_t now) except -1 nogil:
     link.heard_at = link.used_at = now
     link.waits_since = 0
     link.probed = link.useful = False
+    link.behind_until = 0
     link.out.clear()
     place.link = <int>slot
     return 0
@@ -261,21 +262,25 @@ cdef int lookups_over(Engine *it, uint64_t now) except -1 nogil:
     return 0
 
 
-cdef int settle_near(Engine *it) noexcept nogil:
+cdef inline bint keeps_up(const Link *link, uint64_t now) noexcept nogil:
+    return not link.probed and link.behind_until <= now
+
+
+cdef int settle_near(Engine *it, uint64_t now) noexcept nogil:
     """Keeps the link for local reads where it is, or puts it to a node that does not lead, or to any."""
     cdef int i, other = -1
     if it.near_link >= 0:
         if it.links[it.near_link].state != LINK_OPEN or it.links[it.near_link].broken:
             it.near_link = -1
-        elif it.links[it.near_link].node != it.leader and not it.links[it.near_link].probed:
+        elif it.links[it.near_link].node != it.leader and keeps_up(&it.links[it.near_link], now):
             return 0
     for i in range(LINKS):
         if it.links[i].state != LINK_OPEN or it.links[i].broken:
             continue
-        if it.links[i].node != it.leader and not it.links[i].probed:
+        if it.links[i].node != it.leader and keeps_up(&it.links[i], now):
             it.near_link = i
             return 0
-        if other < 0 or it.links[other].probed:
+        if other < 0 or not keeps_up(&it.links[other], now):
             other = i
     it.near_link = other
     return 0
@@ -353,7 +358,7 @@ cdef uint64_t places_tick(Engine *it, uint64_t now) except? 0 nogil:
             due = min(due, it.next_attempt_at)
         else:
             due = min(due, at)
-    settle_near(it)
+    settle_near(it, now)
     if leading and not hunting:
         close_idle(it, now, &due)
     return max(due, <uint64_t>1)

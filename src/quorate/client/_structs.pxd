@@ -92,6 +92,7 @@ cdef extern from "quorate/client/engine.hpp" namespace "quorate" nogil:
         uint64_t used_at
         cbool useful
         cbool probed
+        uint64_t behind_until
 
     const uint8_t ROUTE_LEADER
     const uint8_t ROUTE_NEAR

@@ -89,6 +89,7 @@ struct Link {
     uint64_t used_at = 0;
     bool useful = false;        /* it has answered something */
     bool probed = false;        /* asked whether it is still there, and nothing was heard since */
+    uint64_t behind_until = 0;  /* it did not answer a local read: until then those go elsewhere */
 };
 
 /* Asks ----------------------------------------------------------------------------------------------------------- */

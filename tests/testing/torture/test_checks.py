@@ -10,6 +10,7 @@ from quorate.testing.torture.workloads.counters import Counters
 from quorate.testing.torture.workloads.elections import Elections
 from quorate.testing.torture.workloads.inserts import Inserts
 from quorate.testing.torture.workloads.locks import Locks
+from quorate.testing.torture.workloads.queues import Queues
 from quorate.testing.torture.workloads.registers import Registers
 from testing.torture.histories import Story
 
@@ -151,6 +152,68 @@ def test_an_election_tells_no_earlier_leader() -> None:
     assert rules(Elections, story) == set()
     story.does("c", "l", "leader", None, 3)
     assert rules(Elections, story) == {"stale leader"}
+
+
+def emptied(story: Story) -> Story:
+    story.does("z", "q", "size", None, 0)
+    return story
+
+
+def test_queues_know_what_is_lost_doubled_or_out_of_order() -> None:
+    story = Story("queues")
+    for value in (1, 2, 3):
+        story.does("p", "q", "put", value, f"id{value}")
+    story.ends(story.call("p", "q", "put", 4), "unknown")
+    story.does("c", "q", "get", None, (1, 1))
+    story.does("c", "q", "reject", 1)
+    story.does("d", "q", "get", None, (1, 2))
+    story.does("d", "q", "ack", 1)
+    story.does("c", "q", "get", None, (2, 1))
+    story.ends(story.call("c", "q", "ack", 2), "unknown")
+    story.does("c", "q", "get", None, (3, 1))
+    story.does("c", "q", "ack", 3)
+    assert rules(Queues, story) == {"no item is lost"}  # nobody looked at the end
+    assert rules(Queues, emptied(story)) == set()
+
+    lost = Story("queues")
+    lost.does("p", "q", "put", 1, "id1")
+    assert rules(Queues, emptied(lost)) == {"no item is lost"}
+
+    doubled = Story("queues")
+    doubled.does("p", "q", "put", 1, "id1")
+    for client in "cd":
+        doubled.does(client, "q", "get", None, (1, 1))
+        doubled.does(client, "q", "ack", 1)
+    assert rules(Queues, emptied(doubled)) == {"leaves once"}
+
+    nothing = Story("queues")
+    nothing.ends(nothing.call("p", "q", "put", 1), "fail")
+    nothing.does("c", "q", "get", None, (1, 1))
+    nothing.does("c", "q", "ack", 1)
+    assert rules(Queues, emptied(nothing)) == {"nothing out of nothing"}
+
+    def two(*, waits: bool, together: bool = False) -> Story:
+        made = Story("queues")
+        one = made.call("p", "q", "put", 1)
+        if not together:
+            made.ends(one, "ok", "id1")
+        made.does("r", "q", "put", 2, "id2")
+        if together:
+            made.ends(one, "ok", "id1")
+        waiting = made.call("d", "q", "get")
+        if not waits:
+            made.ends(waiting, "ok", None)
+        made.does("c", "q", "get", None, (2, 1))
+        if waits:
+            made.ends(waiting, "ok", None)
+        made.does("c", "q", "get", None, (1, 1))
+        for value in (1, 2):
+            made.does("c", "q", "ack", value)
+        return emptied(made)
+
+    assert rules(Queues, two(waits=False)) == {"first in, first out"}
+    assert rules(Queues, two(waits=True)) == set()  # it was the turn of one who went away
+    assert rules(Queues, two(waits=False, together=True)) == set()  # put at the same time
 
 
 def ended(story: Story) -> Story:

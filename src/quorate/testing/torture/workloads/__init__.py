@@ -5,8 +5,11 @@ from quorate.testing.torture.workloads.counters import Counters
 from quorate.testing.torture.workloads.elections import Elections
 from quorate.testing.torture.workloads.inserts import Inserts
 from quorate.testing.torture.workloads.locks import Locks
+from quorate.testing.torture.workloads.queues import Queues
 from quorate.testing.torture.workloads.registers import Registers
 
 __all__ = ["WORKLOADS", "Hand", "Problem", "Settings", "Workload"]
 
-WORKLOADS: dict[str, type[Workload]] = {each.name: each for each in (Registers, Counters, Inserts, Locks, Elections)}
+WORKLOADS: dict[str, type[Workload]] = {
+    each.name: each for each in (Registers, Counters, Inserts, Locks, Elections, Queues)
+}
