@@ -109,3 +109,25 @@ def test_a_cancelled_wait_leaves_nothing(threads: quorate.Client) -> None:
         until(lambda: queue_of(threads, "pool") == (0, 0))
 
     asyncio.run(main())
+
+
+def test_what_is_dropped_is_given_back(threads: quorate.Client) -> None:
+    told: list[str] = []
+    pool = threads.semaphore("pool", 1, on_lost=told.append)
+    permits = pool.acquire()
+    assert queue_of(threads, "pool") == (1, 0)
+    del permits
+    until(lambda: queue_of(threads, "pool") == (0, 0))
+    reader = threads.rwlock("prices").read()
+    assert reader.acquire()
+    del reader
+    until(lambda: queue_of(threads, "prices") == (0, 0))
+
+    async def main() -> None:
+        term = await quorate.aio.Client(threads._core).election("chief").campaign(b"me")
+        assert term.held
+
+    asyncio.run(main())
+    until(lambda: queue_of(threads, "chief") == (0, 0))
+    with pool.acquire(timeout=20.0):
+        assert told == [], "nobody was there to be told"

@@ -66,7 +66,7 @@ class TermView(HeldView):
 @final
 class Term(TermView, Held):
     """A time of leading: a context manager that resigns. ``held`` is a local check; ``token`` is above those of all
-    terms before."""
+    terms before. It leads as long as this object is there: one that is dropped resigns."""
 
     def proclaim(self, value: Value, timeout: float | None = None) -> None:
         """Leads with another value from now on; observers are told. Raises LockLost if it does not lead any more."""
@@ -241,9 +241,10 @@ class Election(ElectionView):
         """
         carrier: ThreadCarrier = self._carrier
         candidacy = self._candidacy(value)
+        made = Term(candidacy, carrier)  # before it leads, so that an interruption drops what leads
         if not take(candidacy, carrier, timeout, candidacy.value):
             raise carrier.run(candidacy.blocked())
-        return Term(candidacy, carrier)
+        return made
 
     def leader(self, timeout: float | None = None) -> Leader | None:
         """Who leads, linearizably; None if nobody does."""
@@ -271,9 +272,10 @@ class AsyncElection(ElectionView):
         candidacy = self._candidacy(value)
 
         async def leads() -> AsyncTerm:
+            made = AsyncTerm(candidacy, carrier)
             if not await carrier.run(candidacy.acquire(carrier, timeout, candidacy.value)):
                 raise await carrier.run(candidacy.blocked())
-            return AsyncTerm(candidacy, carrier)
+            return made
 
         return Acquiring(leads)
 

@@ -15,7 +15,7 @@ from quorate.client.flow import Flow
 from quorate.errors import LockLost, QuorateError
 from quorate.recipes._grant import Block
 from quorate.recipes.base import TaskCarrier, Teller, ThreadCarrier
-from quorate.recipes.held import Body
+from quorate.recipes.held import Body, noted
 
 __all__ = ["Guarded", "Left", "TaskGuard", "ThreadGuard"]
 
@@ -217,10 +217,3 @@ class TaskGuard:
             raise LockLost(f"{self._flows.label} was lost: {body.why}") from None
         if left is not None and left is not value:
             raise left
-
-
-def noted(value: BaseException, error: QuorateError) -> None:
-    """What left the block comes first; that the lock could not be released is said with it, where Python can."""
-    add = getattr(value, "add_note", None)  # from Python 3.11 on
-    if add is not None:
-        add(f"on leaving the block: {type(error).__name__}: {error}")

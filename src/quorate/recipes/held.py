@@ -9,6 +9,7 @@ when what it stands on is lost, and LockLost comes out of the block; a cancellat
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Callable, Coroutine, Generator
 from types import TracebackType
@@ -18,12 +19,14 @@ from quorate.client.backend import Lane
 from quorate.client.flow import Flow
 from quorate.errors import LockLost, QuorateError, Rejected
 from quorate.recipes import permits
+from quorate.recipes._grant import Block
 from quorate.recipes.base import Place, TaskCarrier, Teller, ThreadCarrier
 from quorate.recipes.inspection import blocked
 from quorate.recipes.permits import Grant, Hold
+from quorate.store import commands
 from quorate.store.views import PermitKind
 
-__all__ = ["Acquiring", "AsyncHeld", "AsyncTakeable", "Body", "Held", "HeldView", "Keeper", "Takeable", "take"]
+__all__ = ["Acquiring", "AsyncHeld", "AsyncTakeable", "Body", "Held", "HeldView", "Keeper", "Takeable", "noted", "take"]
 
 T = TypeVar("T")
 Self = TypeVar("Self", bound="Held")
@@ -65,6 +68,7 @@ class Keeper:
         self._hold: Hold | None = None
         self._lock = threading.Lock()
         self._taken = False  # asked for or held
+        self._forsaken = False
         self._inside: Callable[[str], None] | None = None  # who is inside of a block, and has to be told of a loss
 
     @property
@@ -99,6 +103,8 @@ class Keeper:
 
     def _watch(self, teller: Teller, grant: Grant) -> None:
         def lost(why: str) -> None:
+            if self._forsaken:
+                return  # nobody is there any more
             inside = self._inside
             if inside is not None:
                 teller.tell(inside, why)
@@ -140,6 +146,21 @@ class Keeper:
             permits.withdraw(self.place.backend, grant.lane, grant.acquisition)
         self._taken = False
 
+    def forsake(self) -> None:
+        """Its handle was dropped: what is held by it is given up.
+
+        Takes no lock and waits for nothing, because the garbage collector calls it in the middle of anything. What
+        watches the grant sees the release in the cluster, and ends by that.
+        """
+        grant = self.grant
+        if grant is None or self._hold is None:
+            return
+        self._hold = None
+        self._forsaken = True
+        grant.over = grant.over or "its handle was dropped"
+        with contextlib.suppress(Exception):
+            grant.lane.submit(commands.cancel(session=1, acquisition=grant.acquisition), permits.FOREVER)
+
     def inside(self, told: Callable[[str], None] | None) -> None:
         """Who is told first when it is lost; None: nobody any more."""
         self._inside = told
@@ -157,11 +178,21 @@ class Keeper:
         return f"{self.label}, {state}"
 
 
+def noted(value: BaseException, error: QuorateError) -> None:
+    """What left the block comes first; that it could not be given up is said with it, where Python can."""
+    add = getattr(value, "add_note", None)  # from Python 3.11 on
+    if add is not None:
+        add(f"on leaving the block: {type(error).__name__}: {error}")
+
+
 class HeldView:
-    """What is held, as both faces tell it."""
+    """What is held, as both faces tell it. A handle that is dropped gives up what is held by it."""
 
     def __init__(self, keeper: Keeper) -> None:
         self._keeper = keeper
+
+    def __del__(self) -> None:
+        self._keeper.forsake()
 
     @property
     def token(self) -> int:
@@ -199,7 +230,7 @@ def take(keeper: Keeper, carrier: ThreadCarrier, timeout: float | None, value: b
         raise
 
 
-class Held(HeldView):
+class Held(Block, HeldView):
     """Something that is held, in threads. Leaving its block gives it up."""
 
     def __init__(self, keeper: Keeper, carrier: ThreadCarrier) -> None:
@@ -218,14 +249,16 @@ class Held(HeldView):
     def __enter__(self: Self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def _left(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
         try:
             self._give_up()
-        except QuorateError:
+        except QuorateError as error:
             if value is None:
-                raise  # else what the body raised comes first
+                raise
+            noted(value, error)
+
+    def _abandon(self) -> None:
+        self._keeper.abandon()
 
 
 class Takeable(Held):
@@ -248,9 +281,15 @@ class Takeable(Held):
         self._give_up(timeout)
 
     def __enter__(self: Self) -> Self:
-        if not take(self._keeper, self._carrier, None):
-            raise self._carrier.run(self._keeper.blocked())
-        return self
+        before = self._keeper.grant
+        try:
+            if not take(self._keeper, self._carrier, None):
+                raise self._carrier.run(self._keeper.blocked())
+            return self
+        except BaseException:
+            if self._keeper.grant is not before:
+                self._keeper.abandon()  # Ctrl-C behind the acquisition
+            raise
 
 
 class Body:
@@ -328,7 +367,8 @@ class AsyncHeld(HeldView):
             await self._give_up()
         except QuorateError as error:
             if left is None:
-                raise error from None  # else what the body raised comes first
+                raise error from None
+            noted(left, error)
         if left is not None and left is not value:
             raise left
         if body is not None and body.why is not None and left is None:

@@ -162,7 +162,8 @@ class AsyncRWLock(RWLockView):
 
     def read(self) -> AsyncTakeable:
         """The reader's side: ``async with lock.read():``, or ``acquire`` and ``release``. Each call gives another
-        object, for one holder at a time. Tokens of readers who came together may be equal."""
+        object, for one holder at a time; one that is dropped gives up what it holds. Tokens of readers who came
+        together may be equal."""
         return AsyncTakeable(self._half(False), self._carrier)
 
     def write(self) -> AsyncTakeable:

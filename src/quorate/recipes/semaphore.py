@@ -16,7 +16,8 @@ __all__ = ["AsyncPermits", "AsyncSemaphore", "Permits", "Semaphore"]
 
 @final
 class Permits(Held):
-    """Units of a semaphore that are held: a context manager that gives them back."""
+    """Units of a semaphore that are held: a context manager that gives them back. They are held as long as this object
+    is there: one that is dropped gives them back."""
 
     @property
     def units(self) -> int:
@@ -120,9 +121,10 @@ class Semaphore(SemaphoreView):
         """
         carrier: ThreadCarrier = self._carrier
         keeper = self._keeper(units)
+        made = Permits(keeper, carrier)  # before it holds, so that an interruption drops what it holds
         if not take(keeper, carrier, timeout):
             raise carrier.run(keeper.blocked())
-        return Permits(keeper, carrier)
+        return made
 
 
 @final
@@ -140,8 +142,9 @@ class AsyncSemaphore(SemaphoreView):
         keeper = self._keeper(units)
 
         async def taken() -> AsyncPermits:
+            made = AsyncPermits(keeper, carrier)
             if not await carrier.run(keeper.acquire(carrier, timeout)):
                 raise await carrier.run(keeper.blocked())
-            return AsyncPermits(keeper, carrier)
+            return made
 
         return Acquiring(taken)

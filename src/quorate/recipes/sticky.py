@@ -22,9 +22,10 @@ from quorate.client.flow import Flow
 from quorate.client.keys import Key, name_of
 from quorate.errors import LockLost, QuorateError, Rejected
 from quorate.recipes import permits
+from quorate.recipes._grant import Block
 from quorate.recipes._seat import Seat
 from quorate.recipes.base import Place, TaskCarrier, Teller, ThreadCarrier, callback_of, lease_of
-from quorate.recipes.held import Body
+from quorate.recipes.held import Body, noted
 from quorate.recipes.inspection import blocked
 from quorate.recipes.permits import Grant, Hold
 from quorate.store.views import PermitKind
@@ -177,10 +178,16 @@ class StickyFlows:
         if state == "lost":
             raise LockLost(f"{self.label} was lost: {why}")
 
+    def undo(self, owner: int) -> None:
+        """Taking it was interrupted, and nobody knows how far it came: whoever is inside by that is not."""
+        kept = self.kept
+        if kept is not None and kept.seat.taken and kept.seat.owner == owner and kept.seat.leave(owner) != "idle":
+            self.abandon(owner)
+
     def abandon(self, owner: int) -> None:
         """Leaving was interrupted, and nobody knows how far it came: it is not kept, and released in the background."""
         kept = self.of(owner)
-        if kept is None or kept.seat.state == "idle":
+        if kept is None or kept.seat.owner != owner or kept.seat.state == "idle":
             return
         kept.seat.leave(owner)
         kept.seat.recall()
@@ -245,7 +252,7 @@ class StickyView:
 
 
 @final
-class StickyLock(StickyView):
+class StickyLock(Block, StickyView):
     """A lock that stays here when it is released, until somebody else asks for it: a context manager, made by
     :meth:`quorate.Client.sticky_lock`.
 
@@ -282,10 +289,17 @@ class StickyLock(StickyView):
         However the wait ends, also by Ctrl-C, it leaves nothing behind. Raises Rejected if this thread holds it
         already, or the name is used for something else, and as :class:`quorate.Client`.
         """
-        kept = self._flows.kept
-        if kept is not None and kept.seat.take(get_ident()):
-            return True
-        return self._carrier.run(self._flows.acquire(self._carrier, get_ident(), timeout))
+        owner = get_ident()
+        try:
+            kept = self._flows.kept
+            if kept is not None and kept.seat.take(owner):
+                return True
+            return self._carrier.run(self._flows.acquire(self._carrier, owner, timeout))
+        except QuorateError:
+            raise
+        except BaseException:
+            self._flows.undo(owner)
+            raise
 
     def release(self, timeout: float | None = None) -> None:
         """Leaves it: it stays here, unless somebody asked for it; then that one has it in the same moment.
@@ -305,18 +319,26 @@ class StickyLock(StickyView):
             raise
 
     def __enter__(self) -> StickyLock:
-        if not self.acquire():
-            raise self._carrier.run(self._flows.blocked())
-        return self
+        try:
+            if not self.acquire():
+                raise self._carrier.run(self._flows.blocked())
+            return self
+        except QuorateError:
+            raise
+        except BaseException:
+            self._flows.undo(get_ident())  # Ctrl-C behind the acquisition
+            raise
 
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def _left(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
         try:
             self.release()
-        except QuorateError:
+        except QuorateError as error:
             if value is None:
-                raise  # else what the body raised comes first
+                raise
+            noted(value, error)
+
+    def _abandon(self) -> None:
+        self._flows.abandon(get_ident())
 
 
 def _task() -> int:
@@ -377,6 +399,7 @@ class AsyncStickyLock(StickyView):
             await self.release()
         except QuorateError as error:
             if left is None:
-                raise error from None  # else what the body raised comes first
+                raise error from None
+            noted(left, error)
         if left is not None and left is not value:
             raise left
