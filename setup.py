@@ -10,6 +10,7 @@ The variable QUORATE_BUILD picks the flags:
     sanitize   debug, under AddressSanitizer and UndefinedBehaviorSanitizer
     thread     debug, under ThreadSanitizer
     coverage   line tracing of the Cython code; the generated C++ stays beside the .pyx
+    gcov       counts of lines by the compiler, which sees threads that Python does not know (tests/nightly/coverage)
 """
 
 import copy
@@ -28,6 +29,7 @@ BUILDS = {
     "sanitize": (["-O1", "-g", "-fno-omit-frame-pointer", "-fno-sanitize-recover=undefined", *SANITIZE], SANITIZE),
     "thread": (["-O1", "-g", "-fno-omit-frame-pointer", *THREAD], THREAD),
     "coverage": (["-O0", "-g"], []),
+    "gcov": (["-O0", "-g", "--coverage", "-fprofile-update=atomic"], ["--coverage"]),
 }
 
 build = os.environ.get("QUORATE_BUILD", "release")
@@ -62,9 +64,10 @@ extensions = cythonize(
         "cdivision": True,
         "embedsignature": True,
         "freethreading_compatible": True,
-        "linetrace": build == "coverage",
+        "linetrace": build
+        in ("coverage", "gcov"),  # traced only if CYTHON_TRACE_NOGIL is set; else it marks statements
     },
-    emit_linenums=build in ("sanitize", "thread"),
+    emit_linenums=build in ("sanitize", "thread", "gcov"),
     nthreads=0,
     # Builds of one tree with several flags share what Cython makes, if CYTHON_CACHE_DIR names a folder for it.
     cache="CYTHON_CACHE_DIR" in os.environ,
