@@ -86,6 +86,11 @@ def test_a_job_runs_on_one_replica_at_a_time(tmp_path: Path) -> None:
     assert said.count(" on replica-") == 3, said
 
 
+def test_only_the_keys_of_a_killed_worker_move(tmp_path: Path) -> None:
+    said = last_line_of("sharded_cache.py", "--workers", "3", "--keys", "300", folder=tmp_path)
+    assert said == "only what had to move was loaded again"
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_a_leader_killed_in_the_middle_loses_and_doubles_nothing(tmp_path: Path) -> None:

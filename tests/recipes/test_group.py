@@ -85,9 +85,9 @@ def test_a_client_that_is_closed_leaves(one_node: quorate.Node, threads: quorate
 def test_it_joins_again_when_the_session_was_lost(client: Any) -> None:
     workers = client.group("workers")
     lost: list[str] = []
-    member = workers.join("w1", b"data", on_lost=lost.append, lease=5.0)
+    member = workers.join("w1", b"data", on_lost=lost.append, lease=3.0)
     before = workers.members()[0]
-    end_session(client, 5.0)
+    end_session(client, 3.0)
     assert until(lambda: [each.session for each in workers.members()] not in ([], [before.session]), 30)
     assert until(lambda: member.held, 30)
     assert workers.members()[0].data == b"data"
@@ -115,11 +115,11 @@ def test_it_does_not_join_again_if_it_should_not(client: Any) -> None:
 def test_who_finds_its_name_taken_is_told(one_node: quorate.Node, threads: quorate.Client) -> None:
     workers = threads.group("workers")
     lost: list[str] = []
-    member = workers.join("w1", on_lost=lost.append)
+    member = workers.join("w1", on_lost=lost.append, lease=3.0)
     taken = threads.session(ttl=30)
     # In one entry of the log, the name goes to another one: so there is no moment in which it could be taken again.
     threads.put(".quorate/group/workers/m/w1", b"by hand", session=taken)
-    end_session(threads)
+    end_session(threads, 3.0)
     assert until(lambda: lost, 30)
     assert "is a member of the group 'workers' already" in lost[0]
     assert not member.held

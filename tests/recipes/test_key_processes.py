@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import quorate
+from quorate.ring import Move, Ring
 from quorate.testing import ProcessCluster
 from runtime.clusters import PATIENT, until
 
@@ -93,3 +94,29 @@ def test_what_a_killed_consumer_had_goes_to_others_and_comes_first(
         # What one consumer got, it got in the order in which it was put.
         numbers = [int(value) for value in each.said("did") if value != "last"]
         assert numbers == sorted(numbers)
+
+
+def test_a_killed_member_leaves_its_group_and_its_ring(client: quorate.Client, worker: Callable[..., Worker]) -> None:
+    group = client.group("workers")
+    with client.ring("workers") as live, group.watch() as watch:
+        workers = [worker("join", "workers", f"w{number}") for number in range(3)]
+        assert until(lambda: len(live) == 3, 60)
+        assert {change.member.name for _ in range(3) if (change := watch.next(60))} == {"w0", "w1", "w2"}
+        before = live.ring
+        told: list[tuple[Ring, Ring, list[Move]]] = []
+        live.on_change(lambda *what: told.append(what))
+        with pytest.raises(quorate.Rejected, match=r"'w1' is a member of the group 'workers' already: .*key_worker"):
+            group.join("w1")
+        workers[1].kill()  # which a node on this host sees
+        assert until(lambda: told, 60)
+        old, new, moves = told[0]
+        assert (old, new) == (before, before.remove("w1"))
+        assert {move.source for move in moves} == {"w1"}
+        assert [each.name for each in group.members()] == ["w0", "w2"]
+        change = watch.next(60)
+        assert change is not None
+        assert (change.kind, change.member.name) == ("left", "w1")
+        # The name is free.
+        with group.join("w1", b"again"):
+            assert until(lambda: live.ring == before, 60)
+            assert live.ring.fingerprint == before.fingerprint

@@ -198,8 +198,8 @@ class _Following:
 
 @final
 class GroupWatch:
-    """An iterator of the changes of a group, which begins with the present members as "joined". A context manager;
-    :meth:`close` from any thread ends it. One thread at a time iterates.
+    """An iterator of the changes of a group, which begins with those who are there when it is first asked, as "joined".
+    A context manager; :meth:`close` from any thread ends it. One thread at a time iterates.
 
     No member is missed and none stays that has left: if it was cut off for so long that the history is not kept, it
     compares what there is with what it knew, and tells the differences.

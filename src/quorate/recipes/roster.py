@@ -139,8 +139,6 @@ class Roster:
     def _applied(self, event: WatchEvent) -> Change | None:
         name = event.name[len(self._start) :].decode(errors="backslashreplace")
         known = self.members.get(name)
-        if known is not None and event.revision <= known.changed:
-            return None  # of before what was read
         if event.kind is not EventKind.PUT:
             if known is None:
                 return None
