@@ -16,6 +16,7 @@ from libc.string cimport memcpy
 
 from quorate.client._asks cimport *
 from quorate.client._links cimport *
+from quorate.client._places cimport LINKS
 from quorate.client._structs cimport *
 from quorate.raft._types cimport buffer, buffer_from
 from quorate.runtime._lane_structs cimport REQUEST_LANE_OPEN

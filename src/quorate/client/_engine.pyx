@@ -14,6 +14,7 @@ from libc.string cimport memcpy
 from quorate.client._asks cimport *
 from quorate.client._engine cimport *
 from quorate.client._links cimport *
+from quorate.client._places cimport LINKS, PLACES_MAX
 from quorate.client._structs cimport *
 from quorate.runtime._lanes cimport lanes_free, lanes_new
 from quorate.runtime._notices cimport (
@@ -108,7 +109,7 @@ cdef int turn(Engine *it) except -1 nogil:
     asks_take(it, now)
     asks_expire(it, now)
     due = asks_watch(it, now)  # before it is settled which node is near: it may have found out that one is not
-    it.due = min(due, places_tick(it, now))
+    it.due = min(due, links_tick(it, now))
     asks_pump(it, now)
     lanes_turn(it, now)
     links_flush(it, now)

@@ -1,9 +1,8 @@
 # Connections of a client to nodes; see _links.pyx.
 
-from libc.stddef cimport size_t
 from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
 
-from quorate.client._structs cimport Engine, Link
+from quorate.client._structs cimport Engine
 from quorate.runtime._structs cimport frame
 
 # Microseconds without any leader after which what is older, or only a guess, is tried too.
@@ -11,20 +10,15 @@ cdef enum:
     LEADERLESS = 500000
 
 cdef enum:
-    TOKEN_SLOTS = 16        # + the slot of a link, in the lower half; its generation is in the upper half
-    LINKS = 16
-    PLACES_MAX = 128
     OUTPUT_MAX = 8388608    # bytes queued on one link, plus one ask
 
-# Makes a place of an address as it was written; the slot, or -1 if there are too many.
-cdef int place_add(Engine *it, const char *text, size_t length, bint given) except -2 nogil
 # The slot of the open link to a node, or -1.
 cdef int node_link(Engine *it, uint64_t node) noexcept nogil
 cdef int open_links(Engine *it) noexcept nogil
 # The leader or its term became another, as far as this is news. 1 if it was.
 cdef int office_news(Engine *it, uint64_t leader, uint64_t term, uint64_t teller, uint64_t now) except -1 nogil
 # Connects to whom it is time to; when to look again.
-cdef uint64_t places_tick(Engine *it, uint64_t now) except? 0 nogil
+cdef uint64_t links_tick(Engine *it, uint64_t now) except? 0 nogil
 # What a ready link holds: reads it. Answers the slot, or -1 if the event was for an earlier user of it.
 cdef int links_ready(Engine *it, uint64_t token, uint32_t ready, uint64_t now) except -2 nogil
 # The next answer that is whole: 1, or 0 if there is none.

@@ -1,10 +1,10 @@
 # distutils: language = c++
-# distutils: sources = csrc/buffer.c csrc/net.c csrc/frame.c csrc/crc32c.c csrc/poller.c csrc/lookup.c
-"""Connections of a client to nodes: places and how they are tried, hello and welcome, frames in and bytes out.
+# distutils: sources = csrc/buffer.c csrc/net.c csrc/frame.c csrc/crc32c.c csrc/poller.c
+"""Connections of a client to nodes: which there are, hello and welcome, news, frames in and bytes out.
 
 A client holds a link to the leader and one to another node, for local reads and as a second source of news. While it has
-no leader, or hears nothing from a node that owes it an answer, it tries every place that it knows, one shortly after the
-other, each again after a growing pause. Names are looked up anew for each round over their addresses, in other threads.
+no leader, or hears nothing from a node that owes it an answer, it tries every place that it knows (_places.pyx), one
+shortly after the other.
 
 What comes from nodes is bounded and checked before it is believed. Knows nothing of what is asked: answers go out as
 frames, and a link that ended is closed by who sees to its asks.
@@ -13,14 +13,12 @@ frames, and a link that ended is closed by who sees to its asks.
 from libc.stddef cimport size_t
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memmove, memset
-from libcpp cimport bool as cbool
-from libcpp.string cimport string
 from libcpp.vector cimport vector
 
 from quorate.client._links cimport *
+from quorate.client._places cimport *
 from quorate.client._structs cimport *
 from quorate.runtime._structs cimport (
-    FRAME_DAMAGED,
     FRAME_HEADER,
     FRAME_MORE,
     FRAME_NEWER,
@@ -33,17 +31,12 @@ from quorate.runtime._structs cimport (
     frame_encode,
     frame_part,
     load_le64,
-    net_address_ip,
-    net_address_unix,
     net_close,
-    net_connect,
     net_connected,
     net_read,
     net_write,
-    poller_add,
     poller_change,
     poller_remove,
-    poller_wake,
 )
 from quorate.runtime._wire cimport CLIENT_VERSION, KIND_ANSWER, KIND_CLIENT, KIND_NEWS, KIND_REFUSAL, KIND_WELCOME
 
@@ -62,11 +55,8 @@ cdef enum:
     NEWS_HEAD = 51             # u8 version, 16 bytes cluster, u64 node, leader, term, applied, u16 members
 
 # Microseconds.
-cdef uint64_t CONNECT_PATIENCE = 2000000
 cdef uint64_t WELCOME_PATIENCE = 2000000
 cdef uint64_t FRAME_PATIENCE = 30000000   # for the rest of a frame that has begun
-cdef uint64_t BACKOFF_FIRST = 5000
-cdef uint64_t BACKOFF_MAX = 500000
 cdef uint64_t STAGGER = 50000             # between two attempts, while none has failed
 cdef uint64_t ALONE = 200000              # without the leader for so long: look everywhere
 cdef uint64_t CALM = 2000000              # a link that nobody needs is kept for so long
@@ -74,152 +64,7 @@ cdef uint64_t STEADY = 1000000            # a link that held so long, or was of 
 cdef uint64_t NEVER = <uint64_t>-1
 
 
-cdef uint64_t chance(Engine *it, uint64_t bound) noexcept nogil:
-    """A number below ``bound``: xorshift, good enough to keep clients apart."""
-    it.random ^= it.random << 13
-    it.random ^= it.random >> 7
-    it.random ^= it.random << 17
-    return it.random % bound
-
-
-# Places ------------------------------------------------------------------------------------------------------------------
-
-
-cdef int place_read(Place *place) except -1 nogil:
-    """Takes an address apart: ``unix:/path``, ``host:port``, ``[::1]:port``; numbers need no lookup."""
-    cdef const char *text = place.text.data()
-    cdef size_t length = place.text.size()
-    cdef size_t colon = length
-    cdef uint32_t port = 0
-    cdef size_t i, begin = 0, end
-    cdef net_address address
-    place.trouble.kind = TROUBLE_UNTRIED
-    if length > 5 and memcmp(text, b"unix:", 5) == 0:
-        begin = 7 if length > 7 and memcmp(text + 5, b"//", 2) == 0 else 5
-        if net_address_unix(&address, text + begin, length - begin) == 0:
-            place.found.push_back(address)
-            place.lasting = True
-            return 0
-        place.trouble.kind = TROUBLE_ADDRESS
-        return 0
-    for i in range(length):
-        if text[i] == c":":
-            colon = i
-    for i in range(colon + 1, length):
-        if text[i] < c"0" or text[i] > c"9" or port > 65535:
-            port = 65536
-            break
-        port = 10 * port + <uint32_t>(text[i] - c"0")
-    end = colon
-    if end > 1 and text[0] == c"[" and text[end - 1] == c"]":
-        begin = 1
-        end -= 1
-    if colon >= length or begin >= end or end - begin > LOOKUP_HOST_MAX or port == 0 or port > 65535:
-        place.trouble.kind = TROUBLE_ADDRESS
-        return 0
-    place.host.assign(text + begin, end - begin)
-    place.port = <uint16_t>port
-    if net_address_ip(&address, place.host.c_str(), place.port, 0) == 0:
-        place.found.push_back(address)
-        place.lasting = True
-    return 0
-
-
-cdef int place_add(Engine *it, const char *text, size_t length, bint given) except -2 nogil:
-    cdef size_t i, free = it.places.size()
-    cdef Place made
-    made.text.assign(text, length)
-    for i in range(it.places.size()):
-        if it.places[i].used and it.places[i].text == made.text:
-            return <int>i
-        if not it.places[i].used and i < free:
-            free = i
-    if free >= PLACES_MAX:
-        return -1
-    made.used = True
-    made.given = given
-    place_read(&made)
-    if free == it.places.size():
-        it.places.push_back(made)
-    else:
-        it.places[free] = made
-    return <int>free
-
-
-cdef int place_failed(Engine *it, uint32_t number, uint8_t trouble, int32_t detail, uint64_t now) except -1 nogil:
-    """Plans the next attempt: at once at the next address of a name, later after the last one."""
-    cdef Place *place = &it.places[number]
-    place.trouble.kind = trouble
-    place.trouble.detail = detail
-    it.next_attempt_at = now
-    it.news = True
-    if place.next < place.found.size():
-        place.retry_at = now
-        return 0
-    place.next = 0
-    if not place.lasting:
-        place.found.clear()
-    place.backoff = min(max(2 * place.backoff, BACKOFF_FIRST), BACKOFF_MAX)
-    if trouble in (TROUBLE_STRANGER, TROUBLE_NEWER, TROUBLE_CLUSTER, TROUBLE_ADDRESS):
-        place.backoff = BACKOFF_MAX  # it will hardly become another in a moment
-    place.retry_at = now + place.backoff // 2 + chance(it, place.backoff)
-    return 0
-
-
-cdef void looked_up(void *context) noexcept nogil:
-    poller_wake(<poller *>context)
-
-
-cdef int place_try(Engine *it, uint32_t number, uint64_t now) except -1 nogil:
-    """Begins an attempt: a lookup, or a connection."""
-    cdef Place *place = &it.places[number]
-    cdef Link *link
-    cdef int fd
-    cdef uint32_t slot
-    place.tried_at = now
-    it.figures.attempts += 1
-    if place.found.empty():
-        if not place.host.empty():
-            place.looking = lookup_start(place.host.c_str(), place.port, looked_up, it.poll)
-        if place.looking == NULL:
-            return place_failed(it, number, TROUBLE_ADDRESS, 0, now)
-        return 0
-    for slot in range(LINKS):
-        if it.links[slot].state == LINK_FREE:
-            break
-    else:
-        place.retry_at = now + BACKOFF_MAX
-        return 0
-    link = &it.links[slot]
-    fd = net_connect(&place.found[place.next])
-    place.next += 1
-    if fd < 0:
-        return place_failed(it, number, TROUBLE_CONNECT, -fd, now)
-    link.generation += 1
-    if poller_add(it.poll, fd, POLLER_WRITE, token_of(link, slot)):
-        net_close(fd)
-        return place_failed(it, number, TROUBLE_CONNECT, 0, now)
-    link.fd = fd
-    link.state = LINK_CONNECTING
-    link.queued = False
-    link.place = <int>number
-    link.node = 0
-    link.deadline = now + CONNECT_PATIENCE
-    link.broken = 0
-    link.begin = link.end = link.sent = 0
-    link.written = 0
-    link.in_flight = link.prompt = 0
-    link.heard_at = link.used_at = now
-    link.waits_since = 0
-    link.probed = link.useful = False
-    link.behind_until = 0
-    link.out.clear()
-    place.link = <int>slot
-    return 0
-
-
-cdef inline uint64_t token_of(const Link *link, uint32_t slot) noexcept nogil:
-    return (<uint64_t>link.generation << 32) | (TOKEN_SLOTS + slot)
+# Which there are ---------------------------------------------------------------------------------------------------------
 
 
 cdef int node_link(Engine *it, uint64_t node) noexcept nogil:
@@ -235,31 +80,6 @@ cdef int open_links(Engine *it) noexcept nogil:
     for i in range(LINKS):
         count += it.links[i].state == LINK_OPEN and not it.links[i].broken
     return count
-
-
-cdef int lookups_over(Engine *it, uint64_t now) except -1 nogil:
-    """Names that were found out are connected to."""
-    cdef net_address[LOOKUP_FOUND_MAX] found
-    cdef Place *place
-    cdef size_t i
-    cdef int j, count, reason = 0
-    for i in range(it.places.size()):
-        place = &it.places[i]
-        if place.looking == NULL:
-            continue
-        count = lookup_take(place.looking, found, LOOKUP_FOUND_MAX, &reason)
-        if count == LOOKUP_PENDING:
-            continue
-        lookup_free(place.looking)
-        place.looking = NULL
-        place.next = 0
-        for j in range(count):
-            place.found.push_back(found[j])
-        if count:
-            place_try(it, i, now)
-        else:
-            place_failed(it, i, TROUBLE_LOOKUP, reason, now)
-    return 0
 
 
 cdef inline bint keeps_up(const Link *link, uint64_t now) noexcept nogil:
@@ -304,14 +124,14 @@ cdef int close_idle(Engine *it, uint64_t now, uint64_t *due) except -1 nogil:
     return 0
 
 
-cdef uint64_t places_tick(Engine *it, uint64_t now) except? 0 nogil:
+cdef uint64_t links_tick(Engine *it, uint64_t now) except? 0 nogil:
     cdef uint64_t due = NEVER, at
     cdef Place *place
     cdef size_t i
     cdef int best = -1
     cdef bint hunting, near_missing, leading, placed = False
     cdef int open, others = 0, trying = 0
-    lookups_over(it, now)
+    places_looked_up(it, now)
     for i in range(LINKS):
         if it.links[i].state in (LINK_CONNECTING, LINK_GREETING):
             trying += 1
@@ -696,7 +516,4 @@ cdef void links_close(Engine *it) noexcept nogil:
     cdef size_t i
     for i in range(it.links.size()):
         give_back(it, &it.links[i])
-    for i in range(it.places.size()):
-        lookup_free(it.places[i].looking)
-        it.places[i].looking = NULL
-        it.places[i].link = -1
+    places_close(it)

@@ -17,7 +17,7 @@ from libc.string cimport memcpy
 from libcpp.vector cimport vector
 
 from quorate.client._engine cimport *
-from quorate.client._links cimport PLACES_MAX, place_add
+from quorate.client._places cimport place_add
 from quorate.client._structs cimport *
 from quorate.raft._types cimport ENTRY_BYTES_MAX, buffer, buffer_from
 from quorate.runtime._lane cimport lane_error, lane_open

@@ -10,7 +10,8 @@ What a client may cost is bounded and counted: connections, questions that are n
 rest of one, output that it does not read. One that has too much is first not read from, so that it waits by itself; only one
 that does not read its answers is closed.
 
-Knows nothing of what questions mean, except that a proposal has to be a command.
+The file is long and whole, because it is one thing read from top to bottom: a connection, from its hello to its end. Knows
+nothing of what questions mean, except that a proposal has to be a command.
 """
 
 from libc.stddef cimport size_t

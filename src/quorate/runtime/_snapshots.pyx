@@ -12,7 +12,8 @@ The rules (docs/internals/raft.md, "Snapshots"):
 - The file before is deleted by the thread that proved the new one, after that.
 
 Work that takes long is done by the two threads of _snapshot_work. All that happens here is short: holding a version, changing
-the roots of the trees, telling the core. Knows nothing of what a store contains.
+the roots of the trees, telling the core. The file is long and whole, because the rules hold across its parts: what is made, what
+arrives and what the log forgets. Knows nothing of what a store contains.
 """
 
 from libc.stddef cimport size_t

@@ -1,0 +1,1 @@
+"""Native parts of a client; nothing here is for Python."""
