@@ -17,7 +17,7 @@ import pytest
 import quorate
 import quorate.aio
 from quorate.errors import ConfigError, InvalidArgument, LockLost, NotHappened, Rejected
-from recipes.faces import until
+from recipes.waiting import until
 
 WORKER = """
 import pathlib, quorate

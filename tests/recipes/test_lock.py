@@ -9,7 +9,7 @@ import pytest
 
 import quorate
 from quorate.errors import InvalidArgument, LimitExceeded, LockLost, NotHappened, Rejected
-from recipes.faces import until
+from recipes.waiting import until
 
 
 def test_it_excludes_and_its_token_grows(client: Any) -> None:

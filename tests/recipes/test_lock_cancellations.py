@@ -15,7 +15,7 @@ import pytest
 
 import quorate
 import quorate.aio
-from recipes.faces import until
+from recipes.waiting import until
 
 INTERRUPTED = """
 import json, random, signal, sys, threading, time

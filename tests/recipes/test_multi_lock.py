@@ -10,7 +10,7 @@ import pytest
 
 import quorate
 from quorate.errors import InvalidArgument, LockLost, NotHappened, Rejected
-from recipes.faces import until
+from recipes.waiting import until
 
 
 def test_all_are_held_or_none(client: Any) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -17,17 +15,9 @@ from quorate.recipes.base import Place
 from quorate.recipes.permits import Grant, Hold
 from quorate.store import commands
 from quorate.store.views import PermitKind, SessionEnd
+from recipes.waiting import until
 
 LEASE = 60.0
-
-
-def until(what: Callable[[], Any], seconds: float = 20.0) -> Any:
-    """What it gives, as soon as that is true."""
-    deadline = time.monotonic() + seconds
-    while not (found := what()):
-        assert time.monotonic() < deadline, "it did not come to be"
-        time.sleep(0.002)
-    return found
 
 
 class Locks:

@@ -104,6 +104,7 @@ class Attendant:
 
     def at(self, seconds: float, call: Callable[[], Any]) -> Errand:
         """Calls at this time of ``time.monotonic()``. Cancelled in time, it wakes nobody."""
+        self._mine()
         errand = Errand(self)
         errand._call = call
         with self._lock:
@@ -120,6 +121,8 @@ class Attendant:
         return errand
 
     def _dropped(self) -> None:
+        if self._process != os.getpid():
+            return  # the lock may have been taken at the time of the fork
         with self._lock:
             self._stale += 1
 
@@ -129,10 +132,12 @@ class Attendant:
 
     def close(self) -> None:
         """Ends it: flows under way are cancelled. Does nothing the second time, nor in a forked child."""
+        if self._process != os.getpid():
+            return
         with self._lock:
             self._closed = True
             loop, thread = self._loop, self._thread
-        if loop is None or thread is None or self._process != os.getpid():
+        if loop is None or thread is None:
             return
         try:
             loop.call_soon_threadsafe(self._leave)
@@ -141,12 +146,16 @@ class Attendant:
         if thread is not threading.current_thread():
             thread.join(LEAVE_SECONDS)
 
-    def _soon(self, call: Callable[[], Any]) -> None:
+    def _mine(self) -> None:
+        """Before any lock is taken, which another thread may have held at the time of a fork."""
         if self._process != os.getpid():
             raise NodeFailed(
                 "this client belongs to the parent process; connect again in the child",
                 outcome=NotHappened("nothing was begun"),
             )
+
+    def _soon(self, call: Callable[[], Any]) -> None:
+        self._mine()
         with self._lock:
             if self._closed:
                 raise Rejected("the client is closed")

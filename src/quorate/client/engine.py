@@ -70,6 +70,18 @@ def own_label() -> str:
     return f"{os.uname().nodename} {os.getpid()} {program}".encode(errors="replace")[:255].decode(errors="ignore")
 
 
+_backends: weakref.WeakSet[EngineBackend] = weakref.WeakSet()
+
+
+def _forked() -> None:
+    for each in list(_backends):
+        each._lock = threading.Lock()  # another thread may have held it at the time of the fork
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
+
+
 class EngineBackend:
     """A :class:`~quorate.client.backend.Backend` over an engine; subclasses say which one it is now."""
 
@@ -77,6 +89,7 @@ class EngineBackend:
         self._closed = False
         self._label = label or own_label()
         self._lock = threading.Lock()
+        _backends.add(self)
         self._pooled: Lane | None = None  # the session in which this client writes
         self._pooled_of: Any = None  # the engine that it belongs to
         self._pools: dict[float, tuple[Any, Lane]] = {}  # for recipes: by ttl, the engine and its session

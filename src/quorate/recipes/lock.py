@@ -10,6 +10,7 @@ does.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 from typing import Any, Final, final
@@ -17,7 +18,7 @@ from typing import Any, Final, final
 from quorate.client.backend import Lane
 from quorate.client.flow import Flow
 from quorate.client.keys import Key, name_of
-from quorate.errors import LockLost, QuorateError, Rejected
+from quorate.errors import LockLost, NodeFailed, NotHappened, QuorateError, Rejected
 from quorate.recipes._grant import Grant, Sight
 from quorate.recipes.base import Place, TaskCarrier, Teller, ThreadCarrier, callback_of, lease_of
 from quorate.recipes.guard import TaskGuard, ThreadGuard
@@ -87,6 +88,7 @@ class LockFlows:
         self._held: dict[object, Holding] = {}  # by owner
         self._spare: list[Lane] = []  # sessions for max_hold that are not in use
         self._lock = threading.Lock()
+        self._process = os.getpid()
 
     @property
     def label(self) -> str:
@@ -98,10 +100,20 @@ class LockFlows:
         """Its name as its user gave it."""
         return self.name[len(self.place.prefix) :].decode(errors="backslashreplace")
 
+    def _mine(self) -> None:
+        """Before any lock is taken, which another thread may have held at the time of a fork."""
+        if self._process != os.getpid():
+            raise NodeFailed(
+                f"{self.label} belongs to the parent process; connect again in the child",
+                outcome=NotHappened("nothing was handed in"),
+            )
+
     # Who holds
 
     def of(self, owner: object) -> Holding | None:
         """What this one holds, or else the only one that there is."""
+        if self._process != os.getpid():
+            return None
         with self._lock:
             found = self._held.get(owner)
             if found is None and len(self._held) == 1:
@@ -119,6 +131,7 @@ class LockFlows:
 
     def depth(self, owner: object) -> int:
         """How often this one has acquired it and not released it."""
+        self._mine()
         with self._lock:
             found = self._held.get(owner)
             return 0 if found is None else found.depth
@@ -127,6 +140,7 @@ class LockFlows:
 
     def acquire(self, teller: Teller, owner: object, timeout: float | None) -> Flow[bool]:
         """Whether it was granted in time."""
+        self._mine()
         with self._lock:
             mine = self._held.get(owner)
         if mine is not None:
@@ -185,6 +199,8 @@ class LockFlows:
 
     def undo(self, owner: object, depth: int) -> None:
         """An acquisition was interrupted, and nobody knows how far it came: as it was before, ``depth`` times held."""
+        if self._process != os.getpid():
+            return
         with self._lock:
             holding = self._held.get(owner)
             if holding is None or holding.depth == depth:
@@ -210,6 +226,7 @@ class LockFlows:
 
     def leave(self, owner: object) -> Holding | None:
         """What this one has to give up now; None if it holds it once more. Raises Rejected."""
+        self._mine()
         with self._lock:
             holding = self._held.get(owner)
             if holding is None and len(self._held) == 1:

@@ -11,6 +11,7 @@ behind it on the same session, which the native side repeats until it is applied
 from __future__ import annotations
 
 import itertools
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -265,6 +266,7 @@ class Hold:
         self._on_suspect = on_suspect
         self._on_wait = on_wait
         self._lock = threading.Lock()
+        self._process = os.getpid()
         self._ended = False
         self._suspended = False  # the cluster cannot be reached
         self._late = False  # a renewal is overdue
@@ -281,6 +283,8 @@ class Hold:
 
     def end(self) -> None:
         """Watches no more: it is being released. Returns at once."""
+        if self._process != os.getpid():
+            return  # nothing watches in a forked child, and a thread of the parent may have held the lock
         with self._lock:
             if self._ended:
                 return
