@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+from collections.abc import Callable
 
 import pytest
 
@@ -11,14 +12,18 @@ from quorate.recipes._seat import STATES, Seat
 
 
 def test_every_state_and_what_leads_on() -> None:
-    ways = {"take": lambda it: it.take(1), "leave": lambda it: it.leave(1), "recall": Seat.recall, "lose": Seat.lose}
-    #           take             leave                         recall                lose
+    ways: dict[str, Callable[[Seat], object]] = {
+        "take": lambda it: it.take(1), "rest": lambda it: it.rest(1), "leave": lambda it: it.leave(1),
+        "recall": Seat.recall, "lose": Seat.lose,
+    }  # fmt: skip
+    up = "given up"
+    #           take                  rest                  leave                 recall                lose
     expected = {
-        "taken": [(False, "taken"), ("idle", "idle"), (False, "recalled"), (True, "lost")],
-        "idle": [(True, "taken"), ("not taken", "idle"), (True, "given up"), (False, "lost")],
-        "recalled": [(False, "recalled"), ("given up", "given up"), (False, "recalled"), (True, "lost")],
-        "given up": [(False, "given up"), ("not taken", "given up"), (False, "given up"), (False, "given up")],
-        "lost": [(False, "lost"), ("lost", "lost"), (False, "lost"), (False, "lost")],
+        "taken": [(False, "taken"), (True, "idle"), ("idle", "idle"), (False, "recalled"), (True, "lost")],
+        "idle": [(True, "taken"), (False, "idle"), ("not taken", "idle"), (True, up), (False, "lost")],
+        "recalled": [(False, "recalled"), (False, "recalled"), (up, up), (False, "recalled"), (True, "lost")],
+        "given up": [(False, up), (False, up), ("not taken", up), (False, up), (False, up)],
+        "lost": [(False, "lost"), (False, "lost"), ("lost", "lost"), (False, "lost"), (False, "lost")],
     }
     assert tuple(expected) == STATES
 
@@ -46,6 +51,7 @@ def test_it_is_not_taken_nor_left_well_once_the_lease_is_over() -> None:
     seat.leave(1)
     assert seat.take(2)
     held = False
+    assert not seat.rest(2)
     assert seat.leave(2) == "lost"
     seat = Seat(lambda: True, 1)
     assert seat.leave(1) == "idle"
@@ -56,7 +62,7 @@ def test_it_is_not_taken_nor_left_well_once_the_lease_is_over() -> None:
 
 def test_only_who_sits_there_gets_up() -> None:
     seat = Seat(lambda: True, 1)
-    assert (seat.leave(2), seat.state, seat.owner) == ("not taken", "taken", 1)
+    assert (seat.rest(2), seat.leave(2), seat.state, seat.owner) == (False, "not taken", "taken", 1)
     assert seat.leave(1) == "idle"
     assert seat.take(2**64 - 1)
     assert seat.owner == 2**64 - 1

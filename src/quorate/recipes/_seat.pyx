@@ -79,6 +79,11 @@ cdef class Seat:
         self.lose()
         return False
 
+    def rest(self, uint64_t owner):
+        """Gets up if that is all there is to do: the caller sits there, nobody waits, and the lease holds. False: nothing
+        was done, and :meth:`leave` says what there is."""
+        return owner_look(&self.who) == owner and self.lease() and seat_move(&self.now, TAKEN, IDLE)
+
     def leave(self, uint64_t owner):
         """Gets up; the state afterwards. "given up": the caller has to release the lock now. "lost": it was lost while
         the caller sat there. "not taken": the caller does not sit there, and nothing was done."""

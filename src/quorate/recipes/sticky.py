@@ -308,6 +308,9 @@ class StickyLock(Block, StickyView):
         background.
         """
         owner = get_ident()
+        kept = self._flows.kept
+        if kept is not None and kept.seat.rest(owner):
+            return
         try:
             state = self._flows.leave(owner)
             if state != "idle":
@@ -320,9 +323,10 @@ class StickyLock(Block, StickyView):
 
     def __enter__(self) -> StickyLock:
         try:
-            if not self.acquire():
-                raise self._carrier.run(self._flows.blocked())
-            return self
+            kept = self._flows.kept
+            if (kept is not None and kept.seat.take(get_ident())) or self.acquire():
+                return self
+            raise self._carrier.run(self._flows.blocked())
         except QuorateError:
             raise
         except BaseException:
@@ -330,6 +334,9 @@ class StickyLock(Block, StickyView):
             raise
 
     def _left(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+        kept = self._flows.kept
+        if kept is not None and kept.seat.rest(get_ident()):
+            return
         try:
             self.release()
         except QuorateError as error:
@@ -373,6 +380,9 @@ class AsyncStickyLock(StickyView):
         background.
         """
         owner = _task()
+        kept = self._flows.kept
+        if kept is not None and kept.seat.rest(owner):
+            return
         state = self._flows.leave(owner)
         if state != "idle":
             await self._carrier.run(self._flows.left(owner, state, timeout))
