@@ -102,7 +102,6 @@ def test_one_waits_for_the_other(cluster: ProcessCluster, client: quorate.Client
     with Command("lock", "one", "--", *SLEEP, cwd=tmp_path, **environment) as first, contextlib.ExitStack() as stack:
         numbers = processes(first)
         run(cluster.url, "lock", "one", "--nonblock", "--", "true", code=1)
-        run(cluster.url, "lock", "one", "--timeout", "0.1", "-E", "9", "--", "true", code=9)
         waiting = Command("lock", "one", "--json", "-w", str(PATIENCE), "--", "true", cwd=tmp_path, **environment)
         second = stack.enter_context(waiting)
         told = f"{os.uname().nodename} {first.process.pid} quorate since "
@@ -113,6 +112,13 @@ def test_one_waits_for_the_other(cluster: ProcessCluster, client: quorate.Client
         assert are_gone(numbers)
         assert second.event("held")["token"] > found["holders"][0]["token"]
         assert second.process.wait(PATIENCE) == 0
+
+
+def test_a_wait_that_is_over_has_the_exit_code_that_was_asked_for(
+    cluster: ProcessCluster, client: quorate.Client
+) -> None:
+    with client.election("over").campaign(b"another"):
+        run(cluster.url, "elect", "over", "--timeout", "0.1", "-E", "9", "--", "true", code=9)
 
 
 def test_a_wait_that_is_ended_leaves_the_queue(cluster: ProcessCluster, client: quorate.Client, tmp_path: Path) -> None:
@@ -184,8 +190,9 @@ def test_an_elected_command_has_an_office(cluster: ProcessCluster, client: quora
         "elect", "boss", "--json", "--value", "me", "--", *SLEEP, cwd=tmp_path, QUORATE_URL=cluster.url
     ) as leader:
         processes(leader)
-        found = looked(cluster.url, "elect", "boss")["holders"][0]
-        assert (found["value"], found["token"] > 0) == ("me", True)
+        found = client.election("boss").leader()
+        assert found is not None
+        assert (found.value, found.token > 0) == (b"me", True)
         assert leader.end(signal.SIGTERM) == 143
     assert client.election("boss").leader() is None
 

@@ -42,7 +42,7 @@ GRACE_SHARE: Final = 0.2
 """Of the lease, unless the grace is given."""
 GRACE_SHARE_MAX: Final = 0.5
 """More, and TERM would come in the middle of healthy renewals: they are a third of the lease apart."""
-SHOW_SECONDS: Final = 1.0
+SHOW_SECONDS: Final = 0.5
 ENDING: Final = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
 
 
