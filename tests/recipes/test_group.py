@@ -258,3 +258,39 @@ def test_cancelled_joins_leave_nobody(one_node: quorate.Node) -> None:
             assert await group.members() == []
 
     asyncio.run(body())
+
+
+def test_ctrl_c_behind_the_join_leaves_nobody(threads: quorate.Client) -> None:
+    workers = threads.group("workers")
+    whole = workers._carrier
+
+    class Interrupted:
+        """Carries a flow to its end, and is interrupted then."""
+
+        def run(self, flow: Any) -> None:
+            whole.run(flow)
+            raise KeyboardInterrupt
+
+        tell = whole.tell
+
+    workers._carrier = Interrupted()  # type: ignore[assignment]
+    with pytest.raises(KeyboardInterrupt):
+        workers.join("w1")
+    workers._carrier = whole
+    assert until(lambda: workers.members() == [], 20)
+    party = threads.double_barrier("d", 1)
+    party._carrier = Interrupted()  # type: ignore[assignment]
+    with pytest.raises(KeyboardInterrupt):
+        party.enter()
+    party._carrier = whole
+    assert not party.inside
+    assert until(lambda: threads.count(prefix=".quorate/double_barrier/d/a/") == 0, 20)
+    jobs = threads.queue("jobs")
+    jobs.put(b"1")
+    jobs._carrier = Interrupted()  # type: ignore[assignment]
+    with pytest.raises(KeyboardInterrupt):
+        jobs.get()
+    jobs._carrier = whole
+    item = jobs.get(20)
+    assert item is not None
+    item.ack()

@@ -13,7 +13,7 @@ import pytest
 import quorate
 import quorate.aio
 from quorate import InvalidArgument, Rejected, SessionLost
-from quorate.recipes import queue
+from quorate.recipes import items
 from runtime.clusters import until
 
 
@@ -228,7 +228,27 @@ def test_many_items_and_few_reads(threads: quorate.Client, monkeypatch: pytest.M
     assert item is not None
     assert item.value == b"300"
     # Two small rows for each that is worked on, and never the whole queue.
-    assert sum(rows) <= 2 * 300 + queue.FIRST_PAGE + queue.PAGE
+    assert sum(rows) <= 2 * 300 + items.FIRST_PAGE + items.PAGE
+
+
+def test_what_is_put_once_is_put_once(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs = client.queue("jobs")
+    first = jobs.put(b"1", once="order-1")
+    assert jobs.put(b"1", once="order-1") == first
+    assert jobs.put(b"2", once=b"order-2") > first
+    with jobs.get() as item:
+        assert item.id == first
+    # Also when it is done already; but not for ever.
+    assert jobs.put(b"1", once="order-1") == first
+    assert jobs.size() == 1
+    assert keys(client, "jobs", "o") == keys(client, "jobs", "e") == 2
+    monkeypatch.setattr(items, "ONCE_SECONDS", -1.0)
+    jobs.put(b"3", once="order-3")
+    assert keys(client, "jobs", "o") == keys(client, "jobs", "e") == 1
+    assert jobs.put(b"1", once="order-1") > first
+    for wrong in ("", "n" * 256):
+        with pytest.raises(InvalidArgument):
+            jobs.put(b"", once=wrong)
 
 
 def test_bad_input(client: Any) -> None:

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from quorate.errors import Indeterminate, NotHappened, Rejected, SessionLost
-from quorate.recipes import queue
-from quorate.recipes.queue import Taken, _Flows
+from quorate.recipes import items as made_items
+from quorate.recipes.items import Items, Taken
 from quorate.testing.flows import Cancelled, FlowClient, FlowRig, FlowTask
 from recipes.storm import Storm, seeded
 
@@ -26,6 +26,7 @@ class Run:
         self.asked: dict[FlowTask[Any], list[bytes]] = {}  # what a put puts
         self.begun: dict[FlowTask[Any], int] = {}  # the revision at which a put began
         self.puts: list[tuple[list[bytes], int, str]] = []  # that came to their ends: when, and the last of their ids
+        self.once: dict[bytes, str] = {}
         self.sure: set[bytes] = set()  # was put, and its producer knows
         self.maybe: set[bytes] = set()
         self.never: set[bytes] = set()
@@ -36,7 +37,7 @@ class Run:
         self.tokens: dict[bytes, Taken] = {}  # that a consumer was given
         self.holds: dict[FlowClient, list[Taken]] = {}
         self.acks: dict[FlowTask[Any], Taken] = {}
-        self.flows: dict[FlowClient, _Flows] = {}
+        self.flows: dict[FlowClient, Items] = {}
         self.storm = Storm(rig, seed, self.begin, self.ended, clients=4)
         rig.on_apply = self.applied
 
@@ -59,9 +60,9 @@ class Run:
         assert {row.key[len(HOME) + 2 :] for row in rows if not row.key.endswith(b"/c")} == now.keys()
         assert self.claims.keys() <= now.keys()
 
-    def of(self, client: FlowClient) -> _Flows:
+    def of(self, client: FlowClient) -> Items:
         if client not in self.flows:
-            self.flows[client] = _Flows(client, "q", 10.0)
+            self.flows[client] = Items(client, "q", 10.0)
         return self.flows[client]
 
     def begin(self, client: FlowClient) -> FlowTask[Any]:
@@ -75,7 +76,12 @@ class Run:
             )
             self.acks[task] = taken
             return task
-        if what < 0.7:
+        if what < 0.6:
+            value = b"once %d" % chance.randrange(12)
+            task = self.rig.spawn(flows.put_once(value, value, chance.choice((0.5, 5.0))), client, "puts once")
+            self.asked[task] = [value]
+            return task
+        if what < 0.75:
             values = [b"%d" % (self.put + at) for at in range(chance.choice((1, 1, 3)))]
             self.put += len(values)
             begun = self.rig.index
@@ -100,6 +106,12 @@ class Run:
                 self.never.update(values)
             else:
                 self.maybe.update(values)
+        elif task.name == "puts once":
+            (value,) = self.asked[task]
+            if error is None:
+                assert value in self.order
+                assert self.once.setdefault(value, task.value) == task.value, "it has two ids"
+                self.sure.add(value)
         elif task.name == "takes":
             if error is None and task.value is not None:
                 self.given(task.client, task.value)
@@ -155,7 +167,9 @@ class Run:
         assert sorted(self.acked) == sorted(self.order)
         assert self.sure <= set(self.acked)
         assert not self.never & set(self.acked), "it was proven that it did not happen"
-        assert self.rig.store.reader.count(HOME, HOME[:-1] + b"0") == 0
+        # All that stays are the names of those that were put once.
+        once = sum(value.startswith(b"once") for value in self.order)
+        assert self.rig.store.reader.count(HOME, HOME[:-1] + b"0") == 2 * once
         return len(self.acked)
 
 
@@ -164,8 +178,8 @@ def test_nothing_is_lost_or_doubled(first: int, monkeypatch: pytest.MonkeyPatch)
     acked = 0
     for seed in range(first, first + 20):
         numbers, tokens = itertools.count(), itertools.count()
-        monkeypatch.setattr(queue, "_numbers", numbers)
-        monkeypatch.setattr(queue, "fresh", lambda tokens=tokens: b"%016x" % next(tokens))
+        monkeypatch.setattr(made_items, "_numbers", numbers)
+        monkeypatch.setattr(made_items, "fresh", lambda tokens=tokens: b"%016x" % next(tokens))
         with seeded(seed), FlowRig() as rig:
             acked += Run(rig, seed).go()
     assert acked > 20 * 10

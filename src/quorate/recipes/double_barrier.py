@@ -41,6 +41,12 @@ class _Flows:
             self.entering = False
         return self.party.place
 
+    def abandon(self) -> None:
+        """Goes without waiting."""
+        party, self.party = self.party, None
+        if party is not None:
+            self.gathering.abandon(party)
+
     def leave(self, timeout: float | None) -> Flow[None]:
         """Goes, and waits for the others."""
         if self.party is None:
@@ -94,7 +100,11 @@ class DoubleBarrier:
         Raises NotHappened if they have not within ``timeout`` seconds (None: the client's own), having left again;
         Rejected if it is inside, or the name is used with another number of parties or for something else; SessionLost.
         """
-        return self._carrier.run(self._flows.enter(timeout))
+        try:
+            return self._carrier.run(self._flows.enter(timeout))
+        except (KeyboardInterrupt, SystemExit):  # perhaps behind the end of the flow
+            self._flows.abandon()
+            raise
 
     def leave(self, timeout: float | None = None) -> None:
         """Leaves, and waits until all have. Raises NotHappened if they have not in time: this one has left even so, and

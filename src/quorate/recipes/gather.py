@@ -122,6 +122,10 @@ class Gathering:
                     f"{self._name}: others are inside still after {limit:g} s; this one has left, and may wait on"
                 )
 
+    def abandon(self, party: Party) -> None:
+        """Goes out without waiting for anything."""
+        undo(self._place, party.lane, [], [commands.do_delete(self._arrival(party.round, party.token))])
+
     def waiting(self, timeout: float | None) -> Flow[int]:
         """How many have come in the round that gathers."""
         limit = self._place.seconds(timeout)

@@ -15,6 +15,7 @@ from typing import Any, Final, final
 
 from quorate.client.flow import Flow, seconds
 from quorate.client.keys import Key, Value, value_of
+from quorate.errors import QuorateError
 from quorate.recipes.base import Place, TaskCarrier, Teller, ThreadCarrier, lease_of
 from quorate.recipes.membership import UNSET, Seat, Unset, member_of
 from quorate.recipes.names import Name, asking
@@ -337,8 +338,14 @@ class Group:
         will not be again. Raises Rejected if a member of this name is there, with the one that has it; InvalidArgument.
         """
         seat = self._flows.joining(member, data, weight, zone, lease, rejoin, self._carrier, on_lost)
-        self._carrier.run(seat.join(self._flows.place.seconds(timeout)))
-        return Membership(seat, self._carrier)
+        try:
+            self._carrier.run(seat.join(self._flows.place.seconds(timeout)))
+            return Membership(seat, self._carrier)
+        except QuorateError:
+            raise
+        except BaseException:  # Ctrl-C behind the end of the flow
+            seat.abandon()
+            raise
 
     def members(self, *, timeout: float | None = None) -> list[GroupMember]:
         """The members, in the order of their names, with everybody who had joined anywhere before the call."""

@@ -195,6 +195,11 @@ class Seat:
         if self.lane is not None:
             undo(self.name.place, self.lane, self._mine(), [commands.do_delete(self._key)])
 
+    def abandon(self) -> None:
+        """Leaves without waiting, however far it came: nobody will ever know of this seat."""
+        self.end("it was given up")
+        self.withdraw()
+
     def leave(self, timeout: float | None) -> Flow[None]:
         """Leaves; is not a member afterwards, whatever is raised."""
         place = self.name.place

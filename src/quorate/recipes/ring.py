@@ -249,7 +249,11 @@ class LiveRing(LiveRingView):
         self, place: Place, carrier: ThreadCarrier, name: Key, vnodes: int, seed: int, timeout: float | None
     ) -> None:
         follower = _Follower(place, name, vnodes, seed, carrier)
-        carrier.run(follower.begin(timeout))
+        try:
+            carrier.run(follower.begin(timeout))
+        except BaseException:
+            follower.close()
+            raise
         super().__init__(follower)
 
     def close(self) -> None:
@@ -289,5 +293,9 @@ async def opened(
 ) -> AsyncLiveRing:
     """Makes the face for asyncio."""
     follower = _Follower(place, name, vnodes, seed, carrier)
-    await carrier.run(follower.begin(timeout))
+    try:
+        await carrier.run(follower.begin(timeout))
+    except BaseException:
+        follower.close()
+        raise
     return AsyncLiveRing(follower)
