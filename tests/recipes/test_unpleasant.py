@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import quorate
+import quorate.aio
 from quorate.errors import InvalidArgument, Rejected
 
 PATIENCE = 30.0
@@ -63,3 +64,8 @@ def test_a_name_is_one_kind_of_lock_and_that_is_told(threads: quorate.Client) ->
             use()
     with threads.semaphore("three", 3).acquire(), pytest.raises(Rejected, match="capacity of 3"):
         threads.semaphore("three", 2).acquire()
+
+
+def test_a_client_that_was_not_awaited_says_so() -> None:
+    with pytest.raises(AttributeError, match=r"no client yet, so it has no 'lock': write `client = await"):
+        quorate.aio.connect("quorate://127.0.0.1:1").lock("x")  # type: ignore[attr-defined]

@@ -614,6 +614,14 @@ class _Connecting:
     def __await__(self) -> Generator[Any, None, Client]:
         return self._open().__await__()
 
+    if not TYPE_CHECKING:  # a type checker sees the mistake by itself
+
+        def __getattr__(self, name: str) -> Any:
+            raise AttributeError(
+                f"this is no client yet, so it has no {name!r}: write `client = await quorate.aio.connect(...)`, "
+                "or `async with`"
+            )
+
     async def __aenter__(self) -> Client:
         return await self._open()
 
