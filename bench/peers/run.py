@@ -120,7 +120,7 @@ def floors(floor: Floor | None, count: int) -> dict[str, dict[str, float]]:
 
 
 def measure(peers: Sequence[Peer], rows: Sequence[Row], options: argparse.Namespace) -> dict[str, Any]:
-    effort = Effort(turn=0.2, rest=0.5, settle=0.2) if options.quick else Effort(options.turn, 2.0, 1.0)
+    effort = Effort(turn=0.2, rest=0.5, settle=0.2) if options.quick else Effort(options.turn, 1.0, 0.5)
     begin = time.monotonic()
     found: dict[str, Any] = {
         "machine": machine(),
@@ -162,7 +162,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--peers", nargs="+", default=[], metavar="NAME", help="only these")
     parser.add_argument("--rows", nargs="+", default=[], metavar="NAME", help="only these")
     parser.add_argument("--minutes", type=float, default=6.0, help="as many rounds as fit into them, at least one")
-    parser.add_argument("--turn", type=float, default=0.7, help="seconds of one measurement of one peer in one round")
+    parser.add_argument("--turn", type=float, default=0.4, help="seconds of one measurement of one peer in one round")
     parser.add_argument("--quick", action="store_true", help="one short round; writes no results without --out")
     parser.add_argument(
         "--dir", default=None, help="where members and floor keep their data (default: a new folder here)"
