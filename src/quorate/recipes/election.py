@@ -12,6 +12,7 @@ from quorate.client.outcomes import KINDS, checked
 from quorate.errors import Indeterminate, LockLost, NoQuorum, NotLeader, Overloaded, Rejected, SessionLost
 from quorate.recipes.base import Place, TaskCarrier, ThreadCarrier, callback_of, lease_of
 from quorate.recipes.held import Acquiring, AsyncHeld, Held, HeldView, Keeper, take
+from quorate.recipes.inspection import TaskInspection, ThreadInspection
 from quorate.recipes.permits import look
 from quorate.store import commands
 from quorate.store.views import PermitKind, Result
@@ -165,6 +166,10 @@ class ElectionView:
         made.value = value_of(value)
         return made
 
+    def _permit(self) -> tuple[Place, bytes, str]:
+        shown = self._name[len(self._place.prefix) :].decode(errors="backslashreplace")
+        return self._place, self._name, f"the election {shown!r}"
+
     def __repr__(self) -> str:
         shown = self._name[len(self._place.prefix) :].decode(errors="backslashreplace")
         return f"<{type(self).__name__} {shown!r}, lease {self._lease:g} s>"
@@ -211,7 +216,7 @@ class AsyncObservation:
 
 
 @final
-class Election(ElectionView):
+class Election(ElectionView, ThreadInspection):
     """An election: of all who campaign, one leads. Made by :meth:`quorate.Client.election`.
 
     While CONNECTED who leads certainly leads. SUSPENDED: until the lease is over, ``remaining`` says for how long.
@@ -257,7 +262,7 @@ class Election(ElectionView):
 
 
 @final
-class AsyncElection(ElectionView):
+class AsyncElection(ElectionView, TaskInspection):
     """As :class:`quorate.Election`: ``async with chief.campaign(b"me") as term:``, or ``await chief.campaign()``."""
 
     def campaign(self, value: Value = b"", timeout: float | None = None) -> Acquiring[AsyncTerm]:

@@ -14,11 +14,11 @@ from quorate.client.outcomes import checked
 from quorate.errors import InvalidArgument, NotHappened, QuorateError, Rejected
 from quorate.limits import LABEL_BYTES_MAX
 from quorate.recipes import permits
-from quorate.recipes.base import Place
+from quorate.recipes.base import Place, TaskCarrier, ThreadCarrier
 from quorate.store import commands
 from quorate.store.views import Status
 
-__all__ = ["Claim", "blocked", "claims", "force_release"]
+__all__ = ["Claim", "TaskInspection", "ThreadInspection", "blocked", "claims", "force_release"]
 
 CLAIMS_MOST: Final = 100
 """Places of a queue that one look shows."""
@@ -87,3 +87,64 @@ def force_release(place: Place, name: bytes, label: str, reason: str, token: int
         held = "nobody holds it" if token is None else f"nobody holds it with the token {token}"
         raise Rejected(f"{label} was not taken away: {held}")
     return checked(result).number
+
+
+def _claims(of: tuple[Place, bytes, str], waiting: bool, timeout: float | None) -> Flow[list[Claim]]:
+    place, name, _ = of
+    found = yield from claims(place, name, place.seconds(timeout))
+    return [each for each in found if each.waiting == waiting]
+
+
+def _forced(of: tuple[Place, bytes, str], reason: str, token: int | None, timeout: float | None) -> Flow[int]:
+    place, name, label = of
+    return force_release(place, name, label, reason, token, place.seconds(timeout))
+
+
+class ThreadInspection:
+    """What operators ask of the handle of a permit, in threads."""
+
+    _carrier: ThreadCarrier
+
+    def _permit(self) -> tuple[Place, bytes, str]:
+        """Where it is, its name in full length, and what it is in words."""
+        raise NotImplementedError
+
+    def holders(self, *, timeout: float | None = None) -> list[Claim]:
+        """Who holds it, with label and since when; by asking the cluster."""
+        return self._carrier.run(_claims(self._permit(), False, timeout))
+
+    def waiters(self, *, timeout: float | None = None) -> list[Claim]:
+        """Who waits for it, in the order in which they will have it; the first 100 of holders and waiters."""
+        return self._carrier.run(_claims(self._permit(), True, timeout))
+
+    def force_release(self, reason: str, token: int | None = None, *, timeout: float | None = None) -> int:
+        """Takes it away from its holders, for operators: they learn the ``reason``, and the cluster keeps it.
+
+        ``token``: only what was granted with that one. Gives from how many it was taken; Rejected if from none.
+        """
+        return self._carrier.run(_forced(self._permit(), reason, token, timeout))
+
+
+class TaskInspection:
+    """What operators ask of the handle of a permit, in asyncio."""
+
+    _carrier: TaskCarrier
+
+    def _permit(self) -> tuple[Place, bytes, str]:
+        """Where it is, its name in full length, and what it is in words."""
+        raise NotImplementedError
+
+    async def holders(self, *, timeout: float | None = None) -> list[Claim]:
+        """Who holds it, with label and since when; by asking the cluster."""
+        return await self._carrier.run(_claims(self._permit(), False, timeout))
+
+    async def waiters(self, *, timeout: float | None = None) -> list[Claim]:
+        """Who waits for it, in the order in which they will have it; the first 100 of holders and waiters."""
+        return await self._carrier.run(_claims(self._permit(), True, timeout))
+
+    async def force_release(self, reason: str, token: int | None = None, *, timeout: float | None = None) -> int:
+        """Takes it away from its holders, for operators: they learn the ``reason``, and the cluster keeps it.
+
+        ``token``: only what was granted with that one. Gives from how many it was taken; Rejected if from none.
+        """
+        return await self._carrier.run(_forced(self._permit(), reason, token, timeout))

@@ -17,6 +17,7 @@ from quorate.client.keys import Key, name_of
 from quorate.errors import Rejected
 from quorate.recipes.base import Place, Teller, callback_of, lease_of
 from quorate.recipes.held import AsyncTakeable, Keeper, Takeable
+from quorate.recipes.inspection import TaskInspection, ThreadInspection
 from quorate.store.views import RWLOCK_CAPACITY, PermitKind
 
 __all__ = ["AsyncRWLock", "RWLock"]
@@ -119,13 +120,17 @@ class RWLockView:
             self._place, self._name, writes, self._lease, self._timeout, self._on_suspect, self._on_lost
         )  # fmt: skip
 
+    def _permit(self) -> tuple[Place, bytes, str]:
+        shown = self._name[len(self._place.prefix) :].decode(errors="backslashreplace")
+        return self._place, self._name, f"the read-write lock {shown!r}"
+
     def __repr__(self) -> str:
         shown = self._name[len(self._place.prefix) :].decode(errors="backslashreplace")
         return f"<{type(self).__name__} {shown!r}, lease {self._lease:g} s>"
 
 
 @final
-class RWLock(RWLockView):
+class RWLock(RWLockView, ThreadInspection):
     """A read-write lock: any number hold it to read, or one to write. Made by :meth:`quorate.Client.rwlock`.
 
     Fair: who waits is served in order, so that a writer is not starved by readers who come after it. A reader cannot
@@ -157,7 +162,7 @@ class RWLock(RWLockView):
 
 
 @final
-class AsyncRWLock(RWLockView):
+class AsyncRWLock(RWLockView, TaskInspection):
     """As :class:`quorate.RWLock`, with ``async with lock.read():``. The body is cancelled when what is held is lost."""
 
     def read(self) -> AsyncTakeable:

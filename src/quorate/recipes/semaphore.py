@@ -9,6 +9,7 @@ from quorate.client.keys import Key, name_of
 from quorate.errors import InvalidArgument
 from quorate.recipes.base import Place, TaskCarrier, ThreadCarrier, callback_of, lease_of, number_of
 from quorate.recipes.held import Acquiring, AsyncHeld, Held, Keeper, take
+from quorate.recipes.inspection import TaskInspection, ThreadInspection
 from quorate.store.views import PermitKind
 
 __all__ = ["AsyncPermits", "AsyncSemaphore", "Permits", "Semaphore"]
@@ -89,13 +90,17 @@ class SemaphoreView:
             capacity=self._permits, units=units, on_suspect=self._on_suspect, on_lost=self._on_lost,
         )  # fmt: skip
 
+    def _permit(self) -> tuple[Place, bytes, str]:
+        shown = self._name[len(self._place.prefix) :].decode(errors="backslashreplace")
+        return self._place, self._name, f"the semaphore {shown!r}"
+
     def __repr__(self) -> str:
         shown = self._name[len(self._place.prefix) :].decode(errors="backslashreplace")
         return f"<{type(self).__name__} {shown!r} of {self._permits} units, lease {self._lease:g} s>"
 
 
 @final
-class Semaphore(SemaphoreView):
+class Semaphore(SemaphoreView, ThreadInspection):
     """A semaphore: never more than its units are held at once, by anybody. Made by :meth:`quorate.Client.semaphore`.
 
     Fair: who waits is served in order, and one who waits for many units is not overtaken by those who want few. All who
@@ -128,7 +133,7 @@ class Semaphore(SemaphoreView):
 
 
 @final
-class AsyncSemaphore(SemaphoreView):
+class AsyncSemaphore(SemaphoreView, TaskInspection):
     """As :class:`quorate.Semaphore`: ``async with pool.acquire() as held:``, or ``held = await pool.acquire()``."""
 
     def acquire(self, units: int = 1, timeout: float | None = None) -> Acquiring[AsyncPermits]:

@@ -26,7 +26,7 @@ from quorate.recipes._grant import Block
 from quorate.recipes._seat import Seat
 from quorate.recipes.base import Place, TaskCarrier, Teller, ThreadCarrier, callback_of, lease_of
 from quorate.recipes.held import Body, noted
-from quorate.recipes.inspection import blocked
+from quorate.recipes.inspection import TaskInspection, ThreadInspection, blocked
 from quorate.recipes.permits import Grant, Hold
 from quorate.store.views import PermitKind
 
@@ -220,6 +220,9 @@ class StickyView:
     def __init__(self, flows: StickyFlows) -> None:
         self._flows = flows
 
+    def _permit(self) -> tuple[Place, bytes, str]:
+        return self._flows.place, self._flows.name, self._flows.label
+
     @property
     def token(self) -> int:
         """The fencing token of the grant that is kept: the same however often it is taken again, and above those of all
@@ -252,7 +255,7 @@ class StickyView:
 
 
 @final
-class StickyLock(Block, StickyView):
+class StickyLock(Block, StickyView, ThreadInspection):
     """A lock that stays here when it is released, until somebody else asks for it: a context manager, made by
     :meth:`quorate.Client.sticky_lock`.
 
@@ -353,7 +356,7 @@ def _task() -> int:
 
 
 @final
-class AsyncStickyLock(StickyView):
+class AsyncStickyLock(StickyView, TaskInspection):
     """As :class:`quorate.StickyLock`, with ``async with``. Losing it cancels the body, and LockLost comes out of the
     block. The attendant of the client answers recalls, so that a busy event loop delays nobody who could be let in."""
 
