@@ -19,7 +19,7 @@ from quorate.recipes.held import Keeper
 from quorate.recipes.rwlock import Half
 from quorate.recipes.sticky import StickyFlows
 from quorate.store import commands
-from quorate.store.views import RWLOCK_CAPACITY, Acquisition, PermitKind
+from quorate.store.views import RWLOCK_CAPACITY, Acquisition, Limit, PermitKind
 from quorate.testing.flows import Cancelled, FlowClient, FlowRig, FlowTask
 from recipes.storm import Storm, seeded
 
@@ -346,3 +346,25 @@ def test_a_waiter_is_served_however_fast_it_is_taken_again() -> None:
             assert recalled
             assert retaken >= when
             assert leaving is None or leaving.error is None or isinstance(leaving.error, QuorateError)
+
+
+def test_a_waiter_whose_coming_is_forgotten_is_served_all_the_same() -> None:
+    """The history that tells of it is gone before the holder, who was cut off, could look at it."""
+    with FlowRig() as rig:
+        rig.apply(commands.set_limits({Limit.HISTORY_EVENTS: 4}))
+        holder, waiter = rig.client("holder"), rig.client("waiter")
+        lock, other = StickyFlows(holder, NAME, lease=60.0), StickyFlows(waiter, NAME, lease=60.0)
+        assert rig.run(lock.acquire(Told(), 1, 30.0), holder)
+        assert lock.leave(1) == "idle"
+        rig.settle()
+        holder.cut()
+        asks = rig.spawn(other.acquire(Told(), 1, 1000.0), waiter, "asks")
+        rig.settle()
+        for number in range(20):
+            rig.apply(commands.put(b"%d" % number, b""))
+        assert not asks.done
+        holder.heal()
+        rig.drive(lambda: asks.done, 200.0)
+        assert asks.value is True
+        assert lock.kept is not None
+        assert not lock.kept.seat.take(1)
