@@ -32,6 +32,8 @@ class Report:
     problems: list[Problem] = field(default_factory=list)
     loads: list[dict[str, Any]] = field(default_factory=list)
     faults: list[dict[str, Any]] = field(default_factory=list)
+    """For each kind; ``each`` has every single one."""
+    each: list[dict[str, Any]] = field(default_factory=list)
     skipped: dict[str, str] = field(default_factory=dict)
     instead: dict[str, str] = field(default_factory=dict)
     """What was done in another way than is best, and why."""
@@ -142,6 +144,17 @@ def _measure(report: Report, events: Sequence[dict[str, Any]], history: list[Don
             each["kind"], {"kind": each["kind"], "times": 0, "elections": 0, "outages": [], "recoveries": []}
         )
         row["times"] += 1
+        report.each.append(
+            {
+                "number": each["number"],
+                "kind": each["kind"],
+                "node": fault["node"],
+                "begin": fault["t"],
+                "end": each["t"],
+                "outage": outage,
+                "recovery": recovery,
+            }
+        )
         row["elections"] += bisect.bisect(offices, each["t"]) - bisect.bisect(offices, fault["t"])
         row["outages"].append(outage)
         if recovery is not None:

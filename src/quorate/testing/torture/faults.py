@@ -28,6 +28,8 @@ __all__ = ["Torment"]
 SETTLE_SECONDS: Final = 60.0
 CHANGE_SECONDS: Final = 60.0
 """For a change of members, under load."""
+ASK_SECONDS: Final = 30.0
+"""For a node to do what it is told; on a machine that has much else to do."""
 TEAR_SECONDS: Final = 0.4
 """For writes to come that are then lost."""
 End = Callable[[], None]
@@ -91,7 +93,7 @@ class Torment:
             if node.child.paused:
                 node.child.resume()
             with contextlib.suppress(QuorateError):
-                node.child.ask({"what": "clear"}, 10.0)
+                node.child.ask({"what": "clear"}, ASK_SECONDS)
             self._back(node)
         self.cluster.settle(SETTLE_SECONDS)
 
@@ -149,10 +151,10 @@ class Torment:
         if planned.details["tears"]:
             # Nothing of what is written from now on is acknowledged by anybody.
             for each in nodes:
-                each.child.ask({"what": "hang", "seconds": 30.0}, 10.0)
+                each.child.ask({"what": "hang", "seconds": 30.0}, ASK_SECONDS)
             time.sleep(TEAR_SECONDS)
             for each in nodes:
-                written[each.name] = each.child.ask({"what": "written"}, 10.0)["written"]
+                written[each.name] = each.child.ask({"what": "written"}, ASK_SECONDS)["written"]
         for each in nodes:
             if each.child.process is not None:
                 each.child.process.kill()
@@ -312,13 +314,13 @@ class Torment:
     # Disks
 
     def _spoil(self, victim: Node, **order: Any) -> End:
-        victim.child.ask(order, 10.0)
+        victim.child.ask(order, ASK_SECONDS)
         process = victim.child.process
 
         def end() -> None:
             if victim.child.process is process and victim.running:
                 with contextlib.suppress(NodeFailed):
-                    victim.child.ask({"what": "clear"}, 10.0)
+                    victim.child.ask({"what": "clear"}, ASK_SECONDS)
             self._back(victim)
 
         return end
@@ -347,9 +349,9 @@ class Torment:
 
     def torn(self, planned: Planned, victim: Node) -> End:
         """What a node wrote and had not synced when it was killed is lost in part, as by a power loss."""
-        victim.child.ask({"what": "hang", "seconds": 30.0}, 10.0)
+        victim.child.ask({"what": "hang", "seconds": 30.0}, ASK_SECONDS)
         time.sleep(TEAR_SECONDS)
-        written = victim.child.ask({"what": "written"}, 10.0)["written"]
+        written = victim.child.ask({"what": "written"}, ASK_SECONDS)["written"]
         victim.child.end(kill=True)
         self._tear(planned, victim, written)
         return lambda: self._back(victim)

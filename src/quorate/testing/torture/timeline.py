@@ -18,6 +18,7 @@ COLOURS: Final = {"ok": "#4c9a6a", "fail": "#e0a030", "unknown": "#c0392b"}
 LEADERS: Final = ("#3b6fb6", "#8e5bb0", "#2a9d8f", "#d17b2c", "#b8557a", "#6b7a2f")
 GROUND: Final = "#ffffff"
 INK: Final = "#303030"
+SLICES_MOST: Final = 240
 STEPS: Final = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600)
 
 
@@ -78,7 +79,7 @@ def _axis(canvas: Canvas, top: float, bottom: float) -> None:
 
 
 def _operations(canvas: Canvas, events: Sequence[dict[str, Any]], y: float) -> float:
-    slices = min(max(int(canvas.seconds * 5), 20), 400)
+    slices = min(max(int(canvas.seconds * 5), 20), SLICES_MOST)
     counts = {name: [0] * slices for name in COLOURS}
     for each in events:
         if each["event"] in counts:
