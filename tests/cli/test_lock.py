@@ -144,7 +144,7 @@ def test_a_lock_that_is_taken_away_ends_the_command(
 
 def test_a_cluster_that_is_gone_ends_the_command_before_the_lease(cluster: ProcessCluster, tmp_path: Path) -> None:
     with Command(
-        "lock", "gone", "--json", "--lease", "2", "--", *STUBBORN, cwd=tmp_path, QUORATE_URL=cluster.url
+        "lock", "gone", "--json", "--lease", "3", "--", *STUBBORN, cwd=tmp_path, QUORATE_URL=cluster.url
     ) as holder:
         numbers = processes(holder)
         cluster.pause("a")
@@ -173,7 +173,7 @@ def test_the_command_does_not_outlive_its_holder(
     cluster: ProcessCluster, client: quorate.Client, tmp_path: Path, number: int
 ) -> None:
     with Command(
-        "lock", "holder", "--json", "--lease", "1", "--", *STUBBORN, cwd=tmp_path, QUORATE_URL=cluster.url
+        "lock", "holder", "--json", "--lease", "3", "--", *STUBBORN, cwd=tmp_path, QUORATE_URL=cluster.url
     ) as holder:
         numbers = processes(holder)
         holder.process.send_signal(number)
