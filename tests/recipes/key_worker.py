@@ -32,11 +32,16 @@ def join(client: quorate.Client, name: str, member: str) -> None:
         time.sleep(600)
 
 
+def wait(client: quorate.Client, name: str, parties: str) -> None:
+    """Waits in a barrier."""
+    say("passed", client.barrier(name, int(parties)).wait(600))
+
+
 def main() -> None:
     url, role, name, argument = sys.argv[1:]
     with quorate.connect(url, timeout=60) as client:
         say("ready")
-        {"consume": consume, "join": join}[role](client, name, argument)
+        {"consume": consume, "join": join, "wait": wait}[role](client, name, argument)
 
 
 if __name__ == "__main__":

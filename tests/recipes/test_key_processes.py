@@ -120,3 +120,17 @@ def test_a_killed_member_leaves_its_group_and_its_ring(client: quorate.Client, w
         with group.join("w1", b"again"):
             assert until(lambda: live.ring == before, 60)
             assert live.ring.fingerprint == before.fingerprint
+
+
+def test_a_killed_party_is_not_counted(client: quorate.Client, worker: Callable[..., Worker]) -> None:
+    start = client.barrier("start", 3)
+    first, second = worker("wait", "start", "3"), worker("wait", "start", "3")
+    assert until(lambda: start.waiting() == 2, 60)
+    first.kill()  # which a node on this host sees
+    assert until(lambda: start.waiting() == 1, 60)
+    third = worker("wait", "start", "3")
+    assert until(lambda: start.waiting() == 2, 60)
+    assert not second.said("passed")
+    mine = start.wait(60)
+    assert until(lambda: second.said("passed") and third.said("passed"), 60)
+    assert sorted([mine, int(second.said("passed")[0]), int(third.said("passed")[0])]) == [0, 1, 2]
