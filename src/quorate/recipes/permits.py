@@ -374,5 +374,5 @@ class Hold:
             except (NotHappened, Indeterminate):
                 yield Pause(RETRY_SECONDS * 5)
                 continue
-            after = max(after, found.complete, found.first_available - 1 if found.compacted else 0)
+            after = max(after, found.complete, found.first_available if found.compacted else 0)
             looked = looked and not found.compacted
