@@ -99,7 +99,7 @@ def test_a_holder_that_is_killed_hands_over_at_once(cluster: ProcessCluster, cli
 
 def test_it_is_held_over_a_change_of_leader(cluster: ProcessCluster, client: quorate.Client) -> None:
     told: list[str] = []
-    with client.lock("transferred", lease=3.0, on_lost=told.append) as lock:
+    with client.lock("transferred", lease=20.0, on_lost=told.append) as lock:
         for _ in range(3):
             client.transfer_leadership(timeout=PATIENCE)
             assert client.increment("counted") > 0
@@ -159,7 +159,7 @@ def test_without_a_majority_nothing_is_granted_and_a_block_ends_ahead_of_the_lea
     with ProcessCluster(config=PATIENT) as cluster, quorate.connect(cluster.url, timeout=PATIENCE) as client:
         cluster.wait_ready(60)
         client.put("k", b"v")
-        lock = client.lock("x", lease=2.0, on_suspect=lambda: doubts.append(lock.remaining), on_lost=told.append)
+        lock = client.lock("x", lease=3.0, on_suspect=lambda: doubts.append(lock.remaining), on_lost=told.append)
         lock.acquire()
         spare, *others = sorted(cluster.names, key=lambda name: name == cluster.leader())
         for name in others:
