@@ -40,5 +40,11 @@ HOLDER_VALUE_MAX: Final = 65_536
 TRANSACTION_OPERATIONS_MAX: Final = 256
 """Most comparisons of a transaction, and most operations of each of its branches."""
 
+# Recipes
+BARRIER_PARTIES_MAX: Final = 1000
+"""Most parties of a barrier: the entry that decides a round names them all."""
+ONCE_NAME_MAX: Final = 255
+"""Longest name under which an item is put into a queue once, in bytes."""
+
 assert KEY_BYTES_MAX + VALUE_BYTES_MAX < ENTRY_BYTES_MAX, "a largest key with a largest value must fit into one entry"
 assert RING_VNODES_MAX <= RING_POINTS_MAX

@@ -162,6 +162,8 @@ def test_bad_input(client: Any, kind: str) -> None:
     with pytest.raises(InvalidArgument, match="lease"):
         make("b", 2, lease=0)
     enter = "wait" if kind == "barrier" else "enter"
+    with pytest.raises(quorate.LimitExceeded, match="SESSION_TTL_MIN_MS"):
+        getattr(make("b", 1, lease=0.1), enter)(60)
     getattr(make("b", 1), enter)(60)
     with pytest.raises(Rejected, match=r"barrier of 1 parties, and not a .*barrier of 2 parties"):
         getattr(make("b", 2), enter)(60)

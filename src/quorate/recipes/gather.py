@@ -23,14 +23,13 @@ from quorate.client.backend import Lane
 from quorate.client.flow import Flow
 from quorate.client.keys import Key
 from quorate.errors import Indeterminate, NotHappened, SessionLost
+from quorate.limits import BARRIER_PARTIES_MAX
 from quorate.recipes.base import Place, lease_of, number_of
 from quorate.recipes.names import Done, Name, asking, fresh, parked, transact, undo
 from quorate.store import KeyValue, commands
 
-__all__ = ["PARTIES_MAX", "Gathering", "Party"]
+__all__ = ["Gathering", "Party"]
 
-PARTIES_MAX: Final = 1000
-"""Most parties of a barrier."""
 LOOK_SECONDS: Final = 1.0
 """How often a waiting party looks by itself, in case that the one who should have told has died."""
 
@@ -62,7 +61,7 @@ class Gathering:
     __slots__ = ("_lease", "_left", "_name", "_place", "_state", "_stay", "parties")
 
     def __init__(self, place: Place, kind: str, name: Key, parties: int, lease: float, *, stay: bool) -> None:
-        self.parties: Final = number_of(parties, "parties of a barrier", PARTIES_MAX)
+        self.parties: Final = number_of(parties, "parties of a barrier", BARRIER_PARTIES_MAX)
         self._name = Name(place, kind, name, str(parties))
         self._lease = lease_of(lease)
         self._place = place

@@ -22,7 +22,8 @@ Knows nothing of threads and event loops; queue.py has the faces.
 
 from __future__ import annotations
 
-import itertools
+import contextlib
+import threading
 import time
 from collections.abc import Iterable
 from typing import Any, Final, final
@@ -31,6 +32,7 @@ from quorate.client.backend import Lane
 from quorate.client.flow import Flow
 from quorate.client.keys import Key, Value, key_of, value_of
 from quorate.errors import InvalidArgument, NotHappened, QuorateError, Rejected, RequestTimeout, SessionLost
+from quorate.limits import ONCE_NAME_MAX
 from quorate.recipes.base import Place, lease_of
 from quorate.recipes.names import Name, asking, fresh, parked, transact, undo
 from quorate.store import commands
@@ -51,9 +53,6 @@ TURN_SECONDS: Final = 0.25
 
 ONCE_SECONDS: Final = 3600.0
 """How long a name under which an item was put is remembered."""
-ONCE_BYTES: Final = 255
-
-_numbers = itertools.count()
 
 
 @final
@@ -114,8 +113,10 @@ class Taken:
         raise Rejected(f"the item was {self.over} before")
 
     def __del__(self) -> None:
-        # Nobody can end it any more: the call that took it was interrupted, or its holder has forgotten it.
-        self.back()
+        # Nobody can end it any more: the call that took it was interrupted, or its holder has forgotten it. At the end
+        # of the interpreter there may be nothing left to do it with; then the session ends, too.
+        with contextlib.suppress(Exception):
+            self.back()
 
     def __repr__(self) -> str:
         state = self.over or ("in hand" if self.held() else "not certainly in hand")
@@ -131,13 +132,21 @@ def _let_go(place: Place, name: Name, lane: Lane, item: bytes, token: bytes) -> 
 class Items:
     """What a queue does."""
 
-    __slots__ = ("lease", "name", "place", "putter")
+    __slots__ = ("_lock", "_number", "lease", "name", "place", "putter")
 
     def __init__(self, place: Place, name: Key, lease: float) -> None:
         self.place = place
         self.name = Name(place, "queue", name)
         self.lease = lease_of(lease)
         self.putter = fresh()
+        self._number = 0
+        self._lock = threading.Lock()
+
+    def _named(self, revision: int) -> bytes:
+        """The name of a further item, behind all that this object has named at this revision or an earlier one."""
+        with self._lock:
+            self._number += 1
+            return b"%016x-%s-%010x" % (revision, self.putter, self._number)
 
     # Putting
 
@@ -145,7 +154,7 @@ class Items:
         """Puts items behind all that were put before; gives their ids."""
         deadline = time.monotonic() + self.place.seconds(timeout)
         revision = yield from self.place.backend.barrier(asking(self.place, deadline))
-        items = [b"%016x-%s-%010x" % (revision, self.putter, next(_numbers)) for _ in values]
+        items = [self._named(revision) for _ in values]
         done = 0
         while done < len(values):
             parts, size, end = [], 0, done
@@ -168,9 +177,9 @@ class Items:
     def put_once(self, value: bytes, once: Key, timeout: float | None) -> Flow[str]:
         """Puts an item, unless one was put under this name; gives the id of the one that was."""
         raw = key_of(once)
-        if len(raw) > ONCE_BYTES:
+        if len(raw) > ONCE_NAME_MAX:
             raise InvalidArgument(
-                f"a name under which an item is put once has at most {ONCE_BYTES} bytes, not {len(raw)}"
+                f"a name under which an item is put once has at most {ONCE_NAME_MAX} bytes, not {len(raw)}"
             )
         deadline = time.monotonic() + self.place.seconds(timeout)
         mark = self.name.key(b"o/" + raw)
@@ -179,7 +188,7 @@ class Items:
             revision = yield from self.place.backend.barrier(asking(self.place, deadline))
             start, end = self.name.span(b"e/")
             old = yield from self.place.backend.range(start, end, 2, True, asking(self.place, deadline))
-            item = b"%016x-%s-%010x" % (revision, self.putter, next(_numbers))
+            item = self._named(revision)
             then = [
                 commands.do_put(self.name.key(b"i/" + item), b"0"),
                 commands.do_put(self.name.key(b"d/" + item), value),

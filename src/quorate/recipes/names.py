@@ -146,9 +146,14 @@ def transact(
     try:
         result = checked((yield from place.backend.write(command, timeout, lane)))
     except SessionLost as lost:
-        refused = None if lane is None else place.backend.refusal(lane)
-        if refused is not None:
-            raise refused from lost
+        if lane is not None:
+            # A session that the cluster refused to open is lost a moment before it is told why.
+            patience = time.monotonic() + ASKING_SECONDS
+            while not lane.opening.done and time.monotonic() < patience:
+                yield Pause(PAUSE_SECONDS / 10)
+            refused = place.backend.refusal(lane)
+            if refused is not None:
+                raise refused from lost
         raise
     parts = [part for _, part in decode_parts(result.body)] if result.succeeded else []
     return Done(result.succeeded, result.revision, parts)

@@ -9,6 +9,7 @@ Knows nothing of threads and event loops but for the faces at the end.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -136,7 +137,8 @@ class _Follower:
         with self._lock:
             self._callbacks.clear()
         if self._errand is not None:
-            self._errand.cancel()
+            with contextlib.suppress(QuorateError):  # the client is closed, or of the parent process: it ended with it
+                self._errand.cancel()
 
     def __repr__(self) -> str:
         state = "closed" if self.closed else f"as of {max(time.monotonic() - self.roster.heard, 0.0):.1f} s ago"
