@@ -223,6 +223,19 @@ def test_a_lease_that_the_cluster_refuses_is_an_error_before_anything_is_granted
     assert client.lock("x").holders() == []
 
 
+@pytest.mark.parametrize("reentrant", [False, True])
+def test_what_was_lost_is_released_before_it_is_acquired_again(threads: quorate.Client, reentrant: bool) -> None:
+    lock = threads.lock("x", reentrant=reentrant)
+    assert lock.acquire()
+    threads.lock("x").force_release("deploy")
+    until(lambda: not lock.held)
+    for use in (lock.acquire, lock.release):
+        with pytest.raises(LockLost, match="deploy"):
+            use()
+    with lock:
+        assert lock.held
+
+
 def test_it_says_how_it_stands(threads: quorate.Client) -> None:
     lock = threads.lock("billing/nightly")
     assert repr(lock) == "<Lock 'billing/nightly', not held here, lease 10 s>"

@@ -170,13 +170,14 @@ class LockFlows:
     def _again(self, mine: Holding) -> bool:
         grant = mine.grant
         assert grant is not None, "who holds was granted it"
+        if not grant.held():
+            why = grant.over or grant.lane.loss or "its lease is over"
+            raise LockLost(f"{self.label} was lost: {why}; release it before it is acquired again")
         if not self.reentrant:
             raise Rejected(
                 f"{self.label} is held by the one who asks for it, with the token {grant.token}, and who waited would "
                 "wait for ever; reentrant=True counts instead"
             )
-        if not grant.held():
-            raise LockLost(f"{self.label} was lost: {grant.over or grant.lane.loss or 'its lease is over'}")
         mine.depth += 1
         return True
 
