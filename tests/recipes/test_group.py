@@ -101,8 +101,8 @@ def test_it_joins_again_when_the_session_was_lost(client: Any) -> None:
 def test_it_does_not_join_again_if_it_should_not(client: Any) -> None:
     workers = client.group("workers")
     lost: list[str] = []
-    member = workers.join("w1", rejoin=False, on_lost=lost.append, lease=6.0)
-    end_session(client, 6.0)
+    member = workers.join("w1", rejoin=False, on_lost=lost.append, lease=2.5)
+    end_session(client, 2.5)
     assert until(lambda: lost, 30)
     assert not member.held
     assert lost[0] in repr(member)
