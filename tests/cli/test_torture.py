@@ -62,6 +62,7 @@ def test_a_bad_history_has_exit_code_one(tmp_path: Path) -> None:
         (("--nodes", "2"), "2"),
         (("--minutes", "0"), "0"),
         (("--check", "/no/such/file"), "/no/such/file"),
+        (("--picture", "/no/such/p.svg"), "no directory for /no/such/p.svg"),
     ],
 )
 def test_wrong_use_has_exit_code_two(arguments: tuple[str, ...], says: str) -> None:

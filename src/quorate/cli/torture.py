@@ -80,6 +80,9 @@ def torture(
     unknown = [each for each in chosen if each not in WORKLOADS]
     if unknown:
         raise click.UsageError(f"there is no workload {unknown[0]!r}; there are {', '.join(WORKLOADS)}")
+    for each in (history, picture):
+        if each is not None and not each.absolute().parent.is_dir():
+            raise click.UsageError(f"there is no directory for {each}")
     if again is not None:
         events = record.read_history(again)
     else:
@@ -167,8 +170,8 @@ def _show(report: Report, history: Path | None) -> None:
     if len(report.problems) > PROBLEMS_SHOWN:
         out.print(f"… and {len(report.problems) - PROBLEMS_SHOWN} more")
     converged = {True: "equal bytes on all nodes", False: "nodes differ", None: "nodes not compared"}[report.converged]
-    words = f"seed {head.get('seed')}, {head.get('nodes')} nodes, {report.seconds:.0f} s, {report.leaders} leaders, "
-    words += f"{converged}"
+    words = f"seed {head.get('seed')}, {head.get('nodes')} nodes, {report.seconds:.0f} s, "
+    words += f"{report.leaders} times a new leader, {converged}"
     if report.refused:
         words += f", {report.refused} damaged log(s) refused"
     if not report.whole:
