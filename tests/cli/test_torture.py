@@ -91,7 +91,7 @@ def test_what_a_machine_lacks_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path:
     assert set(missing) == {"clock"}
     assert "libfaketime" in missing["clock"]
     assert tools.look(("kill",)) == ({}, {})
-    assert not tools.mount(tmp_path)  # no view of mounts of its own, so none is made
+    assert not tools.mount(tmp_path, 1.0)  # no view of mounts of its own, so none is made
 
 
 def run(tmp_path: Path, *arguments: str) -> tuple[int, dict[str, Any]]:

@@ -86,7 +86,7 @@ def run(options: Options, tell: Tell = lambda event, fields: None) -> list[dict[
         )
         if "full_disk" in kinds:
             small = next(iter(cluster.nodes.values()))
-            small.small_disk = tools.mount(small.home)
+            small.small_disk = tools.mount(small.home, options.seconds / 60)
             if small.small_disk:
                 stack.callback(tools.unmount, small.home)
             else:
@@ -188,11 +188,18 @@ class Run:
         try:
             torment.heal()
         except QuorateError as error:
-            words = {node.name: self.cluster.words(node)[-500:] for node in self.cluster.nodes.values()}
+            words = {node.name: self.state(node) for node in self.cluster.nodes.values()}
             self.record.say("odd", what="healing", node=None, error=f"{type(error).__name__}: {error}", log=words)
             return False
         self.record.say("whole")
         return True
+
+    def state(self, node: Node) -> Any:
+        """What a node says of itself, or what it said last."""
+        try:
+            return self.cluster.status(node)
+        except QuorateError as error:
+            return f"{error}: {self.cluster.words(node)[-500:]}"
 
     def sleep(self, seconds: float) -> None:
         """Waits, and tells how far it is."""

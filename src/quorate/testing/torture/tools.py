@@ -22,7 +22,9 @@ FAKETIME: Final = (
     "/usr/lib*/faketime/libfaketimeMT.so.1",
     "/usr/local/lib/faketime/libfaketimeMT.so.1",
 )
-SMALL_BYTES: Final = 24 << 20
+SMALL_BYTES: Final = 32 << 20
+SMALL_BYTES_A_MINUTE: Final = 8 << 20
+"""The store grows; a disk that has no room for its snapshots is full for good."""
 CLONE_NEWNS: Final = 0x00020000
 
 _private = False
@@ -61,9 +63,11 @@ def private_mounts() -> bool:
     return _private
 
 
-def mount(at: Path) -> bool:
-    """A small file system at this empty directory; False if there can be none (see :func:`private_mounts`)."""
-    return _private and _mount("-t", "tmpfs", "-o", f"size={SMALL_BYTES}", "quorate-torture", str(at))
+def mount(at: Path, minutes: float) -> bool:
+    """A small file system at this empty directory, for a run of so long; False if there can be none (see
+    :func:`private_mounts`)."""
+    size = SMALL_BYTES + int(minutes * SMALL_BYTES_A_MINUTE)
+    return _private and _mount("-t", "tmpfs", "-o", f"size={size}", "quorate-torture", str(at))
 
 
 def unmount(at: Path) -> None:
