@@ -78,7 +78,8 @@ def test_asking_again_in_the_same_acquisition_answers_the_same_token(threads: qu
     lane.submit(commands.release(session=1, acquisition=1 << 60), 20.0).wait()
     lock = threads.lock("x")
     lock.acquire()
-    elsewhere = threading.Thread(target=lock.release)  # the handle holds, and not the thread
+    # The grant is held, and not by a thread.
+    elsewhere = threading.Thread(target=lock.release, kwargs={"token": lock.token})
     elsewhere.start()
     elsewhere.join(20)
     assert not lock.held

@@ -9,7 +9,7 @@ import pytest
 
 import quorate
 from quorate.errors import InvalidArgument, LimitExceeded, LockLost, NotHappened, Rejected
-from recipes.waiting import until
+from recipes.waiting import Aside, until
 
 
 def test_it_excludes_and_its_token_grows(client: Any) -> None:
@@ -115,6 +115,21 @@ def test_releasing_what_is_not_held_says_so(client: Any) -> None:
 def threads_token(lock: Any) -> int:
     token: int = getattr(lock, "_thing", lock).token
     return token
+
+
+def test_who_did_not_acquire_it_releases_it_by_its_token_alone(threads: quorate.Client) -> None:
+    for lock in (threads.lock("x"), threads.multi_lock(["x", "y"])):
+        assert lock.acquire()
+        token = lock.token if isinstance(lock, quorate.Lock) else lock.tokens["x"]
+        with pytest.raises(Rejected, match="not held by the one who releases"):
+            Aside(lock.release).result()
+        with pytest.raises(Rejected, match="not held"):
+            Aside(lambda lock=lock, token=token: lock.release(token=token + 1)).result()
+        assert lock.held
+        Aside(lambda lock=lock, token=token: lock.release(token=token)).result()
+        assert not lock.held
+        with pytest.raises(Rejected):
+            lock.release()
 
 
 def test_who_holds_and_who_waits_is_known(client: Any, threads: quorate.Client) -> None:

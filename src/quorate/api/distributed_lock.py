@@ -122,7 +122,7 @@ class DistributedLock:
         name = name_of(key, self._client._core.prefix)
         lock = self._holders.take(name, threading.current_thread(), token)
         try:
-            lock.release(timeout)
+            lock.release(timeout, token=lock.token)
         except BaseException:
             lock._abandon()
             raise
@@ -195,7 +195,8 @@ class AsyncDistributedLock:
         """
         client = self._client or await self._connected()
         name = name_of(key, client._core.prefix)
-        await self._holders.take(name, asyncio.current_task(), token).release(timeout)
+        lock = self._holders.take(name, asyncio.current_task(), token)
+        await lock.release(timeout, token=lock.token)
 
     def held(self, key: Key) -> bool:
         """Whether the lock of this name is certainly held by this object, by the local clock and without asking."""

@@ -62,7 +62,7 @@ class Guarded(Protocol[T]):
     def undo(self, owner: object, depth: int) -> None:
         """An acquisition was interrupted: as it was before, ``depth`` times held."""
 
-    def leave(self, owner: object) -> T | None:
+    def leave(self, owner: object, token: int | None = None) -> T | None:
         """What this one has to give up now; None if it holds it once more. Raises Rejected."""
 
     def release(self, holding: T, timeout: float | None) -> Flow[None]:
@@ -96,13 +96,15 @@ class ThreadGuard(Block):
             self._flows.undo(owner, depth)
             raise
 
-    def release(self, timeout: float | None = None) -> None:
+    def release(self, timeout: float | None = None, *, token: int | None = None) -> None:
         """Gives it up: the next in the queue holds it in the same moment. ``timeout`` in seconds.
 
-        Raises Rejected if it is not held, and LockLost if it was, and was lost. After any other error it is given up in
-        the background, as soon as that can be.
+        A thread releases what it acquired, or what one acquired that has ended. Any may if it names the ``token``.
+
+        Raises Rejected if it is not held by that, and LockLost if it was, and was lost. After any other error it is
+        given up in the background, as soon as that can be.
         """
-        holding = self._flows.leave(self._owner())
+        holding = self._flows.leave(self._owner(), token)
         if holding is None:
             return
         try:
@@ -163,13 +165,15 @@ class TaskGuard:
             self._flows.undo(owner, depth)
             raise
 
-    async def release(self, timeout: float | None = None) -> None:
+    async def release(self, timeout: float | None = None, *, token: int | None = None) -> None:
         """Gives it up: the next in the queue holds it in the same moment. ``timeout`` in seconds.
 
-        Raises Rejected if it is not held, and LockLost if it was, and was lost. After any other error, and if it is
-        cancelled, it is given up in the background, as soon as that can be.
+        A task releases what it acquired, or what one acquired that has ended. Any may if it names the ``token``.
+
+        Raises Rejected if it is not held by that, and LockLost if it was, and was lost. After any other error, and if
+        it is cancelled, it is given up in the background, as soon as that can be.
         """
-        holding = self._flows.leave(self._owner())
+        holding = self._flows.leave(self._owner(), token)
         if holding is not None:
             await self._release(holding, timeout)
 

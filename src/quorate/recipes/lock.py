@@ -10,6 +10,7 @@ does.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import threading
 from collections.abc import Callable
@@ -225,20 +226,44 @@ class LockFlows:
 
     # Releasing
 
-    def leave(self, owner: object) -> Holding | None:
-        """What this one has to give up now; None if it holds it once more. Raises Rejected."""
+    def leave(self, owner: object, token: int | None = None) -> Holding | None:
+        """What this one, or whoever has this token, has to give up now; None if it is held once more. Raises
+        Rejected."""
         self._mine()
         with self._lock:
-            holding = self._held.get(owner)
-            if holding is None and len(self._held) == 1:
-                (holding,) = self._held.values()
+            holding = self._with(owner, token)
             if holding is None or holding.leaving:
-                raise Rejected(f"{self.label} is not held by the one who releases it")
+                raise Rejected(f"{self.label} is not held {self._by(token)}")
             if holding.depth > 1:
                 holding.depth -= 1
                 return None
             holding.leaving = True
             return holding
+
+    def _with(self, owner: object, token: int | None) -> Holding | None:
+        """What this one releases: its own; what has the token; what a thread or task acquired that has ended since."""
+        held = self._held.values()
+        if token is not None:
+            return next((each for each in held if each.grant is not None and each.grant.token == token), None)
+        return self._held.get(owner) or next((each for each in held if _ended(each.owner)), None)
+
+    def _by(self, token: int | None) -> str:
+        """By whom it is not held, in words that say what to do."""
+        if token is not None:
+            return f"with the token {token}"
+        others = [each.grant.token for each in self._held.values() if each.grant is not None and not each.leaving]
+        if not others:
+            return "by the one who releases it"
+        return (
+            "by the one who releases it; another thread or task holds it, and whoever may end that says "
+            f"release(token={others[0]})"
+        )
+
+    def owner_of(self, owner: object, token: int | None) -> object:
+        """For whom is released what this one releases; None: for nobody."""
+        with self._lock:
+            found = self._with(owner, token)
+            return None if found is None else found.owner
 
     def release(self, holding: Holding, timeout: float | None) -> Flow[None]:
         """Gives it up, and takes it from the table."""
@@ -268,6 +293,13 @@ class LockFlows:
             held = list(self._held.values())
         state = ", ".join(repr(each).removeprefix(f"{self.label}, ") for each in held) or "not held here"
         return f"{self.shown!r}, {state}, lease {self.lease:g} s"
+
+
+def _ended(owner: object) -> bool:
+    """Whether a thread or a task has ended, so that somebody else has to release what it acquired."""
+    if isinstance(owner, threading.Thread):
+        return not owner.is_alive()
+    return owner is None or (isinstance(owner, asyncio.Future) and owner.done())
 
 
 class LockView(Sight):

@@ -144,9 +144,11 @@ class MultiFlows:
         flows = self._blocking or self.locks[0][1]
         return flows.blocked()
 
-    def leave(self, owner: object) -> Several | None:
-        """What this one has to give up now; None if it holds all once more. Raises Rejected."""
-        if self.of(owner) is None:
+    def leave(self, owner: object, token: int | None = None) -> Several | None:
+        """What this one, or whoever has this token for the first of them, has to give up now; None if all are held once
+        more. Raises Rejected."""
+        owner = self.locks[0][1].owner_of(owner, token)
+        if not self.depth(owner):
             raise Rejected(f"{self.label} are not held by the one who releases them")
         left = [flows.leave(owner) for _, flows in self.locks]
         found = [each for each in left if each is not None]
