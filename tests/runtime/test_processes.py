@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from quorate.runtime._processes import own_birth
 from runtime.clusters import free_sockets, members_of, until
 
 WORKER = Path(__file__).with_name("worker.py")
@@ -126,6 +127,30 @@ def test_nothing_acknowledged_is_lost_when_the_leader_is_killed(processes: dict[
     contents = [each.order("content") for each in processes.values()]
     assert contents[0] == contents[1] == contents[2]
     assert acknowledged.items() <= contents[0].items() <= tried.items()
+
+
+@pytest.mark.skipif(not own_birth(), reason="this system does not tell processes apart")
+@pytest.mark.parametrize("office", ["leader", "follower"])
+def test_what_a_member_holds_in_its_process_is_free_when_that_is_killed(
+    processes: dict[str, Process], office: str
+) -> None:
+    leader = leader_of(processes)
+    first, second = [name for name in processes if name != leader]
+    holder, waiter, other = (leader, first, second) if office == "leader" else (first, second, leader)
+    # In sessions that outlive the test if nobody sees the process end.
+    assert processes[holder].order("lock", "x", 600.0) is True
+    assert processes[holder].order("lock", "y", 600.0) is True
+    assert processes[other].order("lock", "z", 600.0) is True
+    ended, kept = processes[holder].order("own"), processes[other].order("own")
+    processes[waiter].send("lock", "x", 600.0)
+    until(lambda: processes[other].order("waiters", "x") == 1)
+    processes[holder].kill()
+    assert processes[waiter].answer() is True
+    assert processes[waiter].order("lock", "y", 600.0) is True
+    assert processes[other].order("sessions", ended + kept) == [False, False, True]
+    processes[holder].start()
+    assert leader_of(processes)
+    assert processes[other].order("sessions", kept) == [True], "a member that comes back costs nobody anything"
 
 
 def test_a_held_gil_costs_neither_the_office_nor_a_write(processes: dict[str, Process]) -> None:

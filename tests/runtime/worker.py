@@ -15,9 +15,12 @@ from typing import Any
 
 from quorate.config import RaftConfig
 from quorate.errors import QuorateError
+from quorate.runtime import questions
 from quorate.runtime.node import NativeNode
+from quorate.runtime.questions import Kind
 from quorate.storage import Faults
 from quorate.store import commands
+from quorate.store.views import Result
 
 
 def hold_the_gil(seconds: float) -> None:
@@ -55,6 +58,7 @@ class Load:
 
 
 loads: list[Load] = []
+lanes: list[Any] = []
 
 
 def obey(node: NativeNode, order: list[Any]) -> Any:
@@ -71,6 +75,25 @@ def obey(node: NativeNode, order: list[Any]) -> Any:
         return loads[-1].written
     if what == "halt":
         return loads.pop().halt()
+    if what == "lock":
+        name, ttl = rest
+        lanes.append(node.lane(ttl))
+        lanes[-1].opening.wait()
+        found = lanes[-1].submit(commands.acquire(name, session=1, acquisition=1), 20.0).wait()[1]
+        if not Result.decode(found).granted:
+            node.ask(Kind.AWAIT, questions.await_question(lanes[-1].session, 1), timeout=30.0).wait()
+        node.barrier()
+        permit = node.reader.permit(name.encode(), 1)
+        return bool(permit and permit.queue[0].session == lanes[-1].session)
+    if what == "sessions":
+        node.barrier()
+        return [node.reader.session(session) is not None for session in rest[0]]
+    if what == "waiters":
+        node.barrier()
+        permit = node.reader.permit(rest[0].encode(), 1)
+        return permit.waiters if permit else 0
+    if what == "own":
+        return [each.session for each in lanes]
     if what == "hold":
         hold_the_gil(rest[0])
         return True

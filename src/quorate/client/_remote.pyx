@@ -386,7 +386,7 @@ cdef class Remote:
         """
         cdef Engine *it = self.it
         self.mine()
-        return lane_open(self, it.mail, it.poll, &it.ended, self.describe, ttl, label, margin, timeout)
+        return lane_open(self, it.mail, it.poll, &it.ended, self.describe, ttl, label, margin, timeout, 0)
 
     def door(self):
         """The way in for native code that puts questions in by itself: a :class:`~quorate.runtime._requests.Door`."""

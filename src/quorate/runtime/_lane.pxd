@@ -36,8 +36,9 @@ cdef class Lane:
 # What an outcome means that only lanes have; None for the others.
 cdef object lane_error(uint8_t outcome)
 
-# `margin` in seconds, or None; `timeout`: for the opening. Takes no lock and waits for nothing.
+# `margin` in seconds, or None; `timeout`: for the opening; `mark`: of this process, if its exit is to end the session wherever
+# it is seen. Takes no lock and waits for nothing.
 cdef Lane lane_open(
     object engine, mailbox *mail, poller *poll, const int *ended, object describe, double ttl, bytes label,
-    object margin, double timeout,
+    object margin, double timeout, uint64_t mark,
 )

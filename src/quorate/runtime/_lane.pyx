@@ -201,7 +201,7 @@ cdef object lane_error(uint8_t outcome):
 
 cdef Lane lane_open(
     object engine, mailbox *mail, poller *poll, const int *ended, object describe, double ttl, bytes label,
-    object margin, double timeout,
+    object margin, double timeout, uint64_t mark,
 ):
     cdef Lane made = Lane.__new__(Lane)
     cdef double spare = ttl / 10 if margin is None else margin
@@ -227,6 +227,8 @@ cdef Lane lane_open(
     made.it.label_length = <uint8_t>len(label)
     memcpy(made.it.label, PyBytes_AS_STRING(label), len(label))
     memcpy(made.it.nonce, PyBytes_AS_STRING(nonce), NONCE_BYTES)
+    if mark:
+        store_le64(made.it.nonce + 8, mark)
     made.opening = Pending.__new__(Pending)
     request = to_lane(made.it, REQUEST_LANE_OPEN, NULL, timeout)
     made.opening.it = request

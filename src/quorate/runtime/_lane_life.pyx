@@ -140,7 +140,7 @@ cdef int lane_declare(Lanes *it, NativeLane *lane, uint64_t now) except -1 nogil
     if now >= lane.opened_from + lane.ttl - lane.margin:
         lane.found = 0
         lane.opened_from = 0
-        getentropy(lane.nonce, 16)
+        getentropy(lane.nonce, 8)  # the other half may be the mark of this process
         return 0
     shared_store64(&lane.session, lane.found)
     shared_store64(&lane.deadline, lane.opened_from + lane.ttl - lane.margin)

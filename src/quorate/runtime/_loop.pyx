@@ -58,7 +58,7 @@ from quorate.runtime._notices cimport (
     notice,
 )
 from quorate.runtime._peers cimport *
-from quorate.runtime._processes cimport process_ended
+from quorate.runtime._processes cimport members_near, process_ended
 from quorate.runtime._questions cimport (
     questions_busy,
     questions_clear,
@@ -361,6 +361,7 @@ cdef int turn(Loop *it) except -1 nogil:
             if slot >= 0:
                 receive_from(it, slot)
     clients_arrive(it)
+    members_near(it)
     clients_go_on(it)
     questions_go_on(it)
     take_requests(it, step)

@@ -72,6 +72,7 @@ from quorate.errors import (
     StorageError,
 )
 from quorate.raft._configuration import decode_configuration
+from quorate.runtime._processes import own_birth
 from quorate.runtime.membership import Membership
 
 
@@ -242,6 +243,8 @@ cdef class Running:
         loop.peers.poll = loop.poll
         loop.peers.id = id
         loop.peers.incarnation = identity.incarnation
+        loop.peers.process = os.getpid()
+        loop.peers.started = own_birth()
         loop.peers.random = seed | 1
         loop.peers.payload_max = min(max(<uint64_t>ENTRY_BYTES_MAX, payload_max), <uint64_t>1 << 30) + PAYLOAD_SPARE
         memcpy(loop.peers.cluster, <const char *>(<bytes>identity.cluster), 16)
@@ -433,7 +436,7 @@ cdef class Running:
         """
         cdef Loop *loop = self.loop
         self.mine()
-        return lane_open(self, loop.mail, loop.poll, &loop.ended, self.describe, ttl, label, margin, timeout)
+        return lane_open(self, loop.mail, loop.poll, &loop.ended, self.describe, ttl, label, margin, timeout, loop.peers.started)
 
     def door(self):
         """The way in for native code that puts questions in by itself: a :class:`~quorate.runtime._requests.Door`."""

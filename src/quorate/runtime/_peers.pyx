@@ -44,6 +44,7 @@ cdef extern from "<errno.h>" nogil:
 
 cdef enum:
     HELLO_BYTES = 49       # as wire.hpp says, without the place
+    HOME_BYTES = 12        # and the process behind it
     HELLO_BOUND = 600      # of a member or a client
     HELLO_VERSION = 1
     CHUNK_FIRST = 1024     # for who has not said a hello
@@ -399,7 +400,7 @@ cdef int queue_hello(Peers *it, uint32_t slot, uint64_t to) except -1 nogil:
     cdef uint8_t[1024] payload
     cdef frame_part part
     cdef size_t start = connection.out.size()
-    cdef size_t length = HELLO_BYTES + 2 + it.place.size()
+    cdef size_t length = HELLO_BYTES + 2 + it.place.size() + HOME_BYTES
     payload[0] = HELLO_VERSION
     memcpy(&payload[1], it.cluster, 16)
     store_le64(&payload[17], it.id)
@@ -408,6 +409,8 @@ cdef int queue_hello(Peers *it, uint32_t slot, uint64_t to) except -1 nogil:
     store_le64(&payload[41], it.newest_index)
     store_le16(&payload[HELLO_BYTES], <uint16_t>it.place.size())
     memcpy(&payload[HELLO_BYTES + 2], it.place.data(), it.place.size())
+    store_le32(&payload[length - HOME_BYTES], it.process)
+    store_le64(&payload[length - HOME_BYTES + 4], it.started)
     part.bytes = payload
     part.length = length
     connection.out.resize(start + FRAME_HEADER + length)
@@ -430,6 +433,8 @@ cdef int take_hello(Peers *it, uint32_t slot, const frame *found, uint64_t now) 
     cdef uint64_t id, index
     cdef Peer *peer
     cdef string place
+    cdef Neighbour home
+    cdef bint told
     cdef size_t length
     cdef int old
     if found.kind == KIND_REFUSAL and not connection.incoming:
@@ -445,8 +450,12 @@ cdef int take_hello(Peers *it, uint32_t slot, const frame *found, uint64_t now) 
     index = load_le64(at + 41)
     if found.length >= HELLO_BYTES + 2:
         length = load_le16(at + HELLO_BYTES)
-        if length <= MEMBER_PLACE_MAX and found.length == HELLO_BYTES + 2 + length:
+        told = found.length == HELLO_BYTES + 2 + length + HOME_BYTES
+        if length <= MEMBER_PLACE_MAX and (told or found.length == HELLO_BYTES + 2 + length):
             place.assign(<const char *>at + HELLO_BYTES + 2, length)
+            if told:
+                home.process = load_le32(at + HELLO_BYTES + 2 + length)
+                home.started = load_le64(at + HELLO_BYTES + 2 + length + 4)
     if load_le64(at + 33) != it.id or id == it.id or (connection.peer and connection.peer != id):
         return refuse_saying(it, slot, COUNT_NOT_MEMBER, REFUSAL_RECEIVER, b"another node is wanted than the one that is here", now)
     peer = peer_of(it, id)
@@ -469,6 +478,10 @@ cdef int take_hello(Peers *it, uint32_t slot, const frame *found, uint64_t now) 
     peer.place = place
     connection.state = OPEN
     connection.deadline = 0
+    if home.process:
+        home.slot = slot
+        home.generation = connection.generation
+        it.near.push_back(home)
     if not connection.incoming:
         peer.backoff = 0
         peer.refused = 0

@@ -12,6 +12,12 @@ cdef uint32_t watch_process(Loop *it, int socket, uint32_t told, uint64_t birth)
 cdef int leave_process(Loop *it, uint32_t handle) except -1 nogil
 cdef int bind_session(Loop *it, uint32_t handle, uint64_t session) except -1 nogil
 
+# Takes up what members said of their processes: their exit ends the sessions that were opened in them, which bear the mark of
+# the process in the second half of their nonce. Watched until it exits, also without a connection.
+cdef int members_near(Loop *it) except -1 nogil
+# There is a new session: of a process that has ended, if its last words came late.
+cdef int session_new(Loop *it, uint64_t session) except -1 nogil
+
 # A token of TOKEN_PROCESS is ready: its process has ended.
 cdef int process_ended(Loop *it, uint64_t token) except -1 nogil
 # The store does not have this session any more.

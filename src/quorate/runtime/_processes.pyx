@@ -3,8 +3,9 @@
 """Processes of this machine that hold sessions: watched as long as they have a connection or a session; when one ends, so do its
 sessions, wherever the leader is.
 
-A client's hello tells its process; the system tells of its exit by a descriptor, where it has them. A connection that ends
-proves nothing. A process that has ended is kept for a while, for sessions that its last requests open.
+A client's hello tells its process, and so does a member's; the system tells of its exit by a descriptor, where it has them. The
+sessions of a client are bound to its process as it opens and renews them. Those that were opened in a member's process bear its
+mark, because whoever leads does not see which of the member's renewals are its own. A connection that ends proves nothing. A process that has ended is kept for a while, for sessions that its last requests open.
 
 Knows nothing of renewals and deadlines, and proposes nothing: it says which sessions are to end.
 """
@@ -19,7 +20,7 @@ from libcpp.vector cimport vector
 from quorate.runtime._processes cimport *
 from quorate.runtime._session_structs cimport *
 from quorate.runtime._structs cimport *
-from quorate.store._state cimport StoreState, session_of
+from quorate.store._state cimport Session, StoreState, session_of
 
 
 cdef extern from "process.h" nogil:
@@ -32,6 +33,7 @@ cdef extern from "<unistd.h>" nogil:
 
 ctypedef ordered_set[uint64_t].iterator id_iterator
 ctypedef unordered_map[uint64_t, uint32_t].iterator owner_iterator
+ctypedef unordered_map[uint64_t, Session*].iterator session_iterator
 
 # Microseconds.
 cdef uint64_t END_AGAIN = 250000
@@ -74,7 +76,7 @@ cdef int forget(Loop *it, Process *process) except -1 nogil:
         sessions_of(it).exited -= 1
     else:
         sessions_of(it).watched -= 1
-    process.used = process.exited = False
+    process.used = process.exited = process.member = False
     process.sessions.clear()
     return 0
 
@@ -82,7 +84,7 @@ cdef int forget(Loop *it, Process *process) except -1 nogil:
 cdef int forget_unused(Loop *it, uint32_t place) except -1 nogil:
     """Who has neither a connection nor a session is nothing to watch."""
     cdef Process *process = &sessions_of(it).processes[place]
-    if process.used and not process.exited and process.connections == 0 and process.sessions.empty():
+    if process.used and not process.exited and not process.member and process.connections == 0 and process.sessions.empty():
         return forget(it, process)
     return 0
 
@@ -160,7 +162,7 @@ cdef uint32_t watch_process(Loop *it, int socket, uint32_t told, uint64_t birth)
         net_close(fd)
         return 0
     process.used = True
-    process.exited = False
+    process.exited = process.member = False
     process.fd = fd
     process.number = told
     process.birth = birth
@@ -168,6 +170,55 @@ cdef uint32_t watch_process(Loop *it, int socket, uint32_t told, uint64_t birth)
     own.watched += 1
     process.sessions.clear()
     return handle_of(process, <uint32_t>place)
+
+
+cdef int members_near(Loop *it) except -1 nogil:
+    cdef size_t i
+    cdef uint32_t place, handle
+    cdef Neighbour *told
+    cdef Connection *connection
+    cdef Process *process
+    for i in range(it.peers.near.size()):
+        told = &it.peers.near[i]
+        connection = &it.peers.connections[told.slot]
+        if connection.generation != told.generation or connection.fd < 0:
+            continue
+        handle = watch_process(it, connection.fd, told.process, told.started)
+        process = process_of(it, handle, &place)
+        if process != NULL:
+            process.member = True
+            process.connections -= 1
+    it.peers.near.clear()
+    return 0
+
+
+cdef inline uint64_t mark_of(const Session *session) noexcept nogil:
+    return load_le64(session.nonce + 8)
+
+
+cdef int session_new(Loop *it, uint64_t session) except -1 nogil:
+    cdef Sessions *own = sessions_of(it)
+    cdef Session *found
+    cdef size_t i
+    if own.exited == 0:
+        return 0
+    found = session_of(<StoreState *>it.store, session)
+    for i in range(own.processes.size()):
+        if found != NULL and own.processes[i].exited and own.processes[i].member and own.processes[i].birth == mark_of(found):
+            own.ending.insert(session)
+            own.end_at = 0
+    return 0
+
+
+cdef int end_marked(Loop *it, uint64_t mark) except -1 nogil:
+    """Every session that was opened in a process."""
+    cdef StoreState *store = <StoreState *>it.store
+    cdef session_iterator at = store.sessions.begin()
+    while at != store.sessions.end():
+        if mark_of(dereference(at).second) == mark:
+            sessions_of(it).ending.insert(dereference(at).first)
+        postincrement(at)
+    return 0
 
 
 cdef int leave_process(Loop *it, uint32_t handle) except -1 nogil:
@@ -223,6 +274,8 @@ cdef int process_ended(Loop *it, uint64_t token) except -1 nogil:
         own.owners.erase(dereference(at))
         postincrement(at)
     process.sessions.clear()
+    if process.member:
+        end_marked(it, process.birth)
     own.end_at = 0
     return 0
 

@@ -33,6 +33,7 @@ cdef extern from "quorate/runtime/sessions.hpp" namespace "quorate" nogil:
 
     cdef cppclass Process:
         cbool used
+        cbool member
         cbool exited
         int fd
         uint32_t generation

@@ -39,7 +39,7 @@ from quorate.raft._types cimport (
     entry,
 )
 from quorate.runtime._peers cimport PEERS_QUEUED, peers_frame
-from quorate.runtime._processes cimport bind_session, processes_close, processes_ending, processes_forget, session_gone
+from quorate.runtime._processes cimport bind_session, processes_close, processes_ending, processes_forget, session_gone, session_new
 from quorate.runtime._requests cimport loop_answer, outcome_of
 from quorate.runtime._session_structs cimport *
 from quorate.runtime._sessions cimport *
@@ -410,10 +410,13 @@ cdef int sessions_applied(Loop *it) except -1 nogil:
         change = &store.changes[0][i]
         if change.ttl_ms == 0:
             session_gone(it, change.id)
+        else:
+            session_new(it, change.id)
     # Raft §8 for reads holds here too: before its own first entry a leader does not know what is decided.
     if it.core.role == LEADER and own.led_term == 0 and it.applied >= it.core.term_start_index:
         deadlines_lead(deadlines_of(it), store, arrival_ms())
         own.led_term = it.core.current_term
+        own.end_at = 0  # whom nobody could end without a leader
         return 0
     return deadlines_take(deadlines_of(it), store, arrival_ms())
 

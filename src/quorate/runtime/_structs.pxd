@@ -242,6 +242,13 @@ cdef extern from "quorate/runtime/completions.hpp" namespace "quorate" nogil:
     const char *counter_name(int counter)
     const char *role_name(uint8_t role)
 
+    cdef cppclass Neighbour:
+        uint32_t slot
+        uint32_t generation
+        uint32_t process
+        uint64_t started
+        Neighbour()
+
     cdef cppclass Peers:
         poller *poll
         int listener
@@ -254,6 +261,9 @@ cdef extern from "quorate/runtime/completions.hpp" namespace "quorate" nogil:
         uint32_t top
         vector[uint32_t] unsent
         vector[uint32_t] visitors
+        vector[Neighbour] near
+        uint32_t process
+        uint64_t started
         vector[uint64_t] gone
         uint32_t strangers
         uint64_t listen_again_at

@@ -35,6 +35,7 @@ struct ForwardedRenewals {
 /* A process of this machine that holds sessions. */
 struct Process {
     bool used = false;
+    bool member = false;           /* a member of the cluster lives in it, whose own sessions bear its mark */
     bool exited = false;           /* kept for a while, for sessions that its last requests open */
     int fd = -1;                   /* tells of the exit */
     uint32_t generation = 0;       /* of the place */

@@ -88,6 +88,13 @@ inline const char *counter_name(int counter) {
     return names[counter];
 }
 
+/* Where a member lives, by the hello on this connection. */
+struct Neighbour {
+    uint32_t slot = 0, generation = 0;
+    uint32_t process = 0;
+    uint64_t started = 0;
+};
+
 struct Peers {
     /* Constant after start. */
     poller *poll = nullptr;     /* owned by the loop */
@@ -101,6 +108,7 @@ struct Peers {
     uint32_t top = 0;                    /* slots from here on are free, so that nobody looks at them */
     std::vector<uint32_t> unsent;        /* slots with output that was not tried to be written yet */
     std::vector<uint32_t> visitors;      /* slots of incoming connections that turned out to be clients */
+    std::vector<Neighbour> near;         /* members that have said which process they live in */
     std::vector<uint64_t> gone;          /* members whose connection to us ended, for the core's hint */
     uint32_t strangers = 0;              /* incoming connections that have not said who they are */
     uint64_t listen_again_at = 0;        /* 0: listening */
@@ -110,6 +118,8 @@ struct Peers {
     uint64_t newest_index = 0;           /* of the newest configuration in our log */
     uint64_t configuration_index = 0;    /* of the newest one that is committed */
     std::string place;                   /* name and address of this node, which its hello says */
+    uint32_t process = 0;                /* in which this node lives, as its hello says; constant after start */
+    uint64_t started = 0;
 
     /* The frame that peers_next reported last, if it was none of the protocol; lent until the next call. */
     uint8_t other_kind = 0;

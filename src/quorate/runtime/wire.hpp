@@ -9,7 +9,8 @@ namespace quorate {
 /* All of them come to the same listener; the first one tells a member from a client. */
 enum FrameKind : uint8_t {
     KIND_HELLO = 1, /* between members: u8 version, 16 bytes cluster, u64 node, u64 incarnation, u64 whom it wants,
-                       u64 index of its newest configuration, u16 + its place (name and address) */
+                       u64 index of its newest configuration, u16 + its place (name and address), u32 process, u64 its
+                       start (0: not told) */
     KIND_RAFT,      /* a message of the protocol */
     KIND_CLIENT,    /* hello of a client: u8 version, 16 bytes cluster (zeros: any), 16 bytes nonce, u32 process, u64 its
                        start (0: not told), u8 + label */

@@ -116,7 +116,7 @@ cdef class LaneRig:
 
     def lane(self, double ttl, double timeout, margin=None):
         """Opens a lane; ``timeout`` in seconds of the rig's time."""
-        made = lane_open(self, self.mail, self.poll, &self.ended, self.describe, ttl, b"rig", margin, 1.0)
+        made = lane_open(self, self.mail, self.poll, &self.ended, self.describe, ttl, b"rig", margin, 1.0, 0)
         self.take(self.now + <uint64_t>(timeout * 1e6))
         return made
 
