@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -17,6 +19,13 @@ settings.load_profile(os.environ.get("QUORATE_HYPOTHESIS") or ("ci" if os.enviro
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--seeds", default="0:60", help="first:end of the seeds of random Raft histories")
     parser.addoption("--rewrite", action="store_true", help="write the outcomes of the Raft transcripts anew")
+
+
+def pytest_configure() -> None:
+    """What a shell starts in the background ignores Ctrl-C, and so would all that tests start and interrupt."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        with contextlib.suppress(ValueError):  # not in the main thread
+            signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
