@@ -245,9 +245,9 @@ class Gathering:
                 return
             found = yield from parked(self._place, self._state, self._state + b"\0", after, min(left, LOOK_SECONDS))
             if found is not None:
-                after = max(found.complete, found.first_available - 1 if found.compacted else 0)
                 if found.events or found.compacted:
                     return
+                after = found.complete
 
     def _going(self, state: _State, token: bytes) -> tuple[list[bytes], list[bytes]]:
         """The transaction by which a party leaves a round that gathers still."""
